@@ -1,0 +1,246 @@
+//! The enriched event: what rules match and sinks encode.
+
+use crate::fact::{Notice, Outcome};
+use crate::process::{AgentFacts, HostFacts, Process, UserTable};
+use crate::raw::{Gap, RawConnect, RawOpen, Source};
+use crate::{EventId, EventKind, Text};
+use std::sync::Arc;
+
+/// The machine, the agent and its names: one snapshot shared by many events.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// `host.*`.
+    pub host: HostFacts,
+    /// `agent.*`.
+    pub agent: AgentFacts,
+    /// User and group names.
+    pub users: UserTable,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// The process's snapshot says it all.
+    Exec {
+        /// A response killed it in the kernel.
+        killed: bool,
+    },
+    /// The event's process is the child.
+    Fork,
+    /// The last thread ended.
+    Exit {
+        /// Status as wait(2) gives it.
+        status: u32,
+        /// User CPU time, ns.
+        utime_ns: u64,
+        /// System CPU time, ns.
+        stime_ns: u64,
+    },
+    /// See [`RawOpen`].
+    Open(Box<RawOpen>),
+    /// See [`RawConnect`].
+    Connect(Box<RawConnect>),
+    /// Lost events.
+    Gap(Gap),
+    /// About the agent.
+    Agent(Notice),
+}
+
+/// One event. Immutable once made, shared by `Arc`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `event.id`.
+    pub id: EventId,
+    /// Number in the order of the pipeline, from 1; `event.sequence`.
+    pub sequence: u64,
+    /// `@timestamp`, ns since the epoch.
+    pub time_ns: i64,
+    /// `event.created`: when the agent first had it, ns since the epoch.
+    pub created_ns: i64,
+    /// Where the kernel recorded it; none for records that user space makes.
+    pub source: Option<Source>,
+    /// Thread that acted, initial pid namespace; 0: none.
+    pub tid: u32,
+    /// The process that acted (for a fork the child).
+    pub process: Option<Arc<Process>>,
+    /// Its ancestors, the parent first.
+    pub lineage: Vec<Arc<Process>>,
+    /// The session leader, when known.
+    pub session_leader: Option<Arc<Process>>,
+    /// Machine, agent, names.
+    pub around: Arc<Surroundings>,
+    /// What happened.
+    pub body: Body,
+    /// A rule matched: this record is the alert, the rest is what triggered it.
+    pub alert: Option<Arc<Alert>>,
+}
+
+impl Event {
+    /// The kind of this event (of the trigger, for an alert).
+    pub const fn kind(&self) -> EventKind {
+        match self.body {
+            Body::Exec { .. } => EventKind::Exec,
+            Body::Fork => EventKind::Fork,
+            Body::Exit { .. } => EventKind::Exit,
+            Body::Open(_) => EventKind::Open,
+            Body::Connect(_) => EventKind::Connect,
+            Body::Gap(_) => EventKind::Gap,
+            Body::Agent(_) => EventKind::Agent,
+        }
+    }
+
+    /// The parent process, when known.
+    pub fn parent(&self) -> Option<&Process> {
+        self.lineage.first().map(AsRef::as_ref)
+    }
+}
+
+/// Falco's priorities, most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// System unusable.
+    Emergency,
+    /// Act at once.
+    Alert,
+    /// Critical.
+    Critical,
+    /// Error.
+    Error,
+    /// Warning.
+    Warning,
+    /// Notice.
+    Notice,
+    /// Informational.
+    Informational,
+    /// Debug.
+    Debug,
+}
+
+impl Priority {
+    /// All, most urgent first.
+    pub const ALL: [Self; 8] = [
+        Self::Emergency,
+        Self::Alert,
+        Self::Critical,
+        Self::Error,
+        Self::Warning,
+        Self::Notice,
+        Self::Informational,
+        Self::Debug,
+    ];
+
+    /// The word in rule files and Falco JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Emergency => "Emergency",
+            Self::Alert => "Alert",
+            Self::Critical => "Critical",
+            Self::Error => "Error",
+            Self::Warning => "Warning",
+            Self::Notice => "Notice",
+            Self::Informational => "Informational",
+            Self::Debug => "Debug",
+        }
+    }
+
+    /// Reads the word, in any case; `info` is short for informational.
+    pub fn parse(word: &str) -> Option<Self> {
+        if word.eq_ignore_ascii_case("info") {
+            return Some(Self::Informational);
+        }
+        Self::ALL.into_iter().find(|priority| priority.name().eq_ignore_ascii_case(word))
+    }
+
+    /// ECS `event.severity` as syslog numbers it: 0 Emergency … 7 Debug.
+    pub const fn severity(self) -> u64 {
+        self as u64
+    }
+}
+
+/// What a rule is, shared by all its alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// `rule.name`.
+    pub name: Text,
+    /// `rule.description`.
+    pub description: Text,
+    /// How urgent.
+    pub priority: Priority,
+    /// Tags as the file has them.
+    pub tags: Vec<Text>,
+    /// `threat.technique.id`, from tags such as `T1059.004` (any case, `mitre_`-less).
+    pub technique_ids: Vec<Text>,
+    /// `threat.tactic.name`, from tags such as `mitre_execution`.
+    pub tactics: Vec<Text>,
+    /// Where the rule stands: `rules.d/10-host.yaml:12`, `embedded:10-host.yaml:12`.
+    pub source: Text,
+    /// Hash of the rule file (xxh3-64, hex).
+    pub file_hash: Text,
+}
+
+/// How a response applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Record what would have been done.
+    Monitor,
+    /// Do it.
+    Enforce,
+}
+
+impl Mode {
+    /// The word in response files and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What a response does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// The evidence record.
+    Alert,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Action {
+    /// The word in response files and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+/// The evidence of one decision: rule, response, outcome, times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// The event that matched.
+    pub trigger: EventId,
+    /// The rule that matched.
+    pub rule: Arc<RuleInfo>,
+    /// The rule's output, formatted; `message`.
+    pub message: Text,
+    /// Name of the response that applied; empty when none did.
+    pub response: Text,
+    /// Its owner; empty when it names none.
+    pub owner: Text,
+    /// Its mode; monitor when no response applied.
+    pub mode: Mode,
+    /// The strongest action of it.
+    pub action: Action,
+    /// Who carried the action out: `kernel`, `agent`, or empty.
+    pub actor: &'static str,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why; empty when there is nothing to add.
+    pub detail: Text,
+    /// When the event was matched, ns since the epoch.
+    pub matched_ns: i64,
+    /// When the outcome was known, ns since the epoch.
+    pub responded_ns: i64,
+}

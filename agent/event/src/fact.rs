@@ -1,0 +1,166 @@
+//! What enters and leaves the pure part of the agent. A capture file is a stream of [`Input`]s.
+
+use crate::process::{AgentFacts, HostFacts, UserTable};
+use crate::raw::{Credentials, Gap, Inode, Namespaces, RawCgroup, RawEvent};
+use crate::{EventId, Text};
+use crate::raw::Args;
+use serde::{Deserialize, Serialize};
+
+/// A process that lived before the agent saw it, from the task iterator or from /proc.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SeedProcess {
+    /// Process id, initial pid namespace.
+    pub pid: u32,
+    /// Process id of the parent.
+    pub ppid: u32,
+    /// Start, CLOCK_BOOTTIME ns; exact to the clock tick (10 ms) when it came from /proc.
+    pub start_boot_ns: u64,
+    /// Command name.
+    pub comm: Text,
+    /// Path of the program; empty for kernel threads.
+    pub path: Text,
+    /// Arguments.
+    pub args: Args,
+    /// Working directory; empty when not known.
+    pub cwd: Text,
+    /// The program's file.
+    pub exe: Inode,
+    /// Ids and capabilities.
+    pub creds: Credentials,
+    /// Namespaces.
+    pub ns: Namespaces,
+    /// Controlling terminal as a device number; 0: none.
+    pub tty: u32,
+    /// Audit login uid; u32::MAX: unset.
+    pub loginuid: u32,
+    /// Audit session id; u32::MAX: unset.
+    pub audit_session: u32,
+    /// Session id.
+    pub sid: u32,
+    /// Process group id.
+    pub pgid: u32,
+    /// Process id in its own pid namespace.
+    pub vpid: u32,
+    /// cgroup, as the iterator saw it.
+    pub cgroup: RawCgroup,
+    /// cgroup path from /proc/PID/cgroup; empty when not read.
+    pub cgroup_path: Text,
+}
+
+/// Something learnt from outside the kernel's rings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Wall clock minus CLOCK_BOOTTIME, ns; sent at the start and whenever it moved.
+    Clock {
+        /// ns to add to a boot time.
+        offset_ns: i64,
+    },
+    /// The machine.
+    Host(HostFacts),
+    /// This agent.
+    Agent(AgentFacts),
+    /// User and group names of the host.
+    Users(UserTable),
+    /// A process that lived before.
+    Process(Box<SeedProcess>),
+    /// Answer to [`Lookup::CgroupPath`].
+    CgroupPath {
+        /// The cgroup asked for.
+        cgroup_id: u64,
+        /// Path below the hierarchy's root, e.g. `/system.slice/ssh.service`.
+        path: Text,
+    },
+    /// Something about the agent that belongs into the feed: started, rules reloaded, ….
+    Notice(Notice),
+}
+
+/// An event about the agent itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// `event.action`, e.g. `agent_started`, `rules_reloaded`, `rules_refused`.
+    pub action: Text,
+    /// One sentence for the operator.
+    pub message: Text,
+    /// False when the notice tells of a failure (`event.outcome`).
+    pub success: bool,
+    /// CLOCK_BOOTTIME in ns.
+    pub boot_ns: u64,
+}
+
+/// A question that the pure part asks of `hostward-host`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lookup {
+    /// Path of a cgroup whose names in the kernel record do not tell the workload; `pid` is in it.
+    CgroupPath {
+        /// The cgroup.
+        cgroup_id: u64,
+        /// A process in it.
+        pid: u32,
+    },
+}
+
+/// What became of an action that the responder carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionResult {
+    /// The alert this belongs to.
+    pub alert: EventId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why, in one sentence; empty when there is nothing to add.
+    pub detail: Text,
+    /// CLOCK_BOOTTIME in ns when it was done.
+    pub boot_ns: u64,
+}
+
+/// What became of a response's action (`hostward.response.outcome`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// No response applies: the alert is all.
+    Alerted,
+    /// Monitor mode: the action that enforce mode would have taken.
+    WouldHave,
+    /// The process was killed.
+    Killed,
+    /// The process was gone before the action.
+    AlreadyGone,
+    /// A guard rail held the action back.
+    Protected,
+    /// The action failed.
+    Failed,
+    /// The responder did not answer in time.
+    TimedOut,
+}
+
+impl Outcome {
+    /// The word on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alerted => "alerted",
+            Self::WouldHave => "would_have",
+            Self::Killed => "killed",
+            Self::AlreadyGone => "already_gone",
+            Self::Protected => "protected",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// One step of the stream that the pure part works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// An event of the ring.
+    Raw(RawEvent),
+    /// A loss.
+    Gap(Gap),
+    /// Something learnt.
+    Fact(Fact),
+    /// An action's result.
+    Action(ActionResult),
+    /// Time passed: CLOCK_BOOTTIME in ns.
+    Tick(u64),
+}

@@ -1,0 +1,67 @@
+//! What the kernel may leave out and where it may kill: made by the policy compiler, loaded by the
+//! sensor. A plan is a superset of what rules and telemetry want: the kernel never drops an event
+//! that user space would have matched.
+
+use crate::{KindSet, Text};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Classes of an open: how the file was asked for, and whether it was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]
+pub struct OpenClass(pub u8);
+
+impl OpenClass {
+    /// No class.
+    pub const NONE: Self = Self(0);
+    /// Opened for reading (O_RDONLY, O_RDWR), with success.
+    pub const READ: Self = Self(1);
+    /// Opened for writing, creating or truncating, with success.
+    pub const WRITE: Self = Self(2);
+    /// Asked for reading, refused.
+    pub const READ_FAILED: Self = Self(4);
+    /// Asked for writing, refused.
+    pub const WRITE_FAILED: Self = Self(8);
+    /// Every class.
+    pub const ALL: Self = Self(15);
+
+    /// Classes in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Classes in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// True when there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Which opens leave the kernel: those of a class in `all`, and those of which some path component
+/// (a directory on the way, or the file's own name) is in `names` with a class of the open.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct OpenPlan {
+    /// Classes of which every open is wanted.
+    pub all: OpenClass,
+    /// Component names, e.g. `shadow`, `etc`, with the classes wanted below or at them. The kernel
+    /// compares the first 16 bytes of a name, so a longer name is a superset.
+    pub names: BTreeMap<Text, OpenClass>,
+}
+
+/// The whole plan.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct KernelPlan {
+    /// Kinds that a rule or a telemetry stream wants; exec, fork and exit are always observed, as
+    /// the process table lives on them.
+    pub kinds: KindSet,
+    /// Which opens.
+    pub opens: OpenPlan,
+    /// Programs that are killed at exec, by the path the kernel walks to.
+    pub kill_paths: BTreeSet<Text>,
+    /// Programs that are killed at exec, by command name (at most 15 bytes).
+    pub kill_comms: BTreeSet<Text>,
+}

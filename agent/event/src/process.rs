@@ -1,0 +1,142 @@
+//! Processes, their workload, and the machine they run on, as events refer to them.
+
+use crate::raw::{Args, Credentials, FileType, Inode, Namespaces, RawCgroup};
+use crate::{EntityId, Text};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A process as it was at one moment; a new snapshot replaces it when it execs.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Process {
+    /// Stable id.
+    pub entity_id: EntityId,
+    /// Process id, initial pid namespace.
+    pub pid: u32,
+    /// Process id of the parent that created it.
+    pub ppid: u32,
+    /// Start, CLOCK_BOOTTIME ns.
+    pub start_boot_ns: u64,
+    /// Command name, at most 15 bytes.
+    pub comm: Text,
+    /// Path of the program that runs; empty for kernel threads and where it is not known.
+    pub path: Text,
+    /// Path given to execve; empty when the exec was not seen.
+    pub filename: Text,
+    /// Arguments.
+    pub args: Args,
+    /// Working directory at exec; empty when not known.
+    pub cwd: Text,
+    /// The program's file.
+    pub exe: Inode,
+    /// The program is a memfd.
+    pub memfd: bool,
+    /// Ids and capabilities.
+    pub creds: Credentials,
+    /// Namespaces.
+    pub ns: Namespaces,
+    /// Controlling terminal as a device number; 0: none.
+    pub tty: u32,
+    /// Audit login uid; u32::MAX: unset.
+    pub loginuid: u32,
+    /// Audit session id; u32::MAX: unset.
+    pub audit_session: u32,
+    /// Session id.
+    pub sid: u32,
+    /// Process group id.
+    pub pgid: u32,
+    /// Process id in its own pid namespace.
+    pub vpid: u32,
+    /// Process group id in its own pid namespace.
+    pub vpgid: u32,
+    /// Session id in its own pid namespace.
+    pub vsid: u32,
+    /// What descriptor 0 was at exec.
+    pub stdin: FileType,
+    /// What descriptor 1 was at exec.
+    pub stdout: FileType,
+    /// Where it runs.
+    pub workload: Arc<Workload>,
+}
+
+/// What a cgroup stands for: a container, a systemd unit, a login session.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Workload {
+    /// cgroup as the kernel told it.
+    pub cgroup: RawCgroup,
+    /// Path below the hierarchy's root; empty until looked up.
+    pub path: Text,
+    /// The container, if it is one.
+    pub container: Option<Container>,
+    /// systemd unit, e.g. `ssh.service`; empty when none. For a login: `session-3.scope`.
+    pub unit: Text,
+    /// systemd slice, e.g. `system.slice`; empty when none.
+    pub slice: Text,
+}
+
+/// A container, as far as its cgroup tells.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Container {
+    /// Full id, 64 hex characters for the common runtimes.
+    pub id: Text,
+    /// `docker`, `containerd`, `cri-o`, `podman`, …; empty when the path does not tell.
+    pub runtime: Text,
+    /// Pod uid from the path; empty when not a pod.
+    pub pod_uid: Text,
+}
+
+impl Container {
+    /// The 12-character id that rules and people use.
+    pub fn short_id(&self) -> &[u8] {
+        let id = self.id.as_bytes();
+        id.get(..12).unwrap_or(id)
+    }
+}
+
+/// Facts of the machine for `host.*`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// `/etc/machine-id`; `host.id`.
+    pub machine_id: String,
+    /// `/proc/sys/kernel/random/boot_id`; `host.boot.id`.
+    pub boot_id: String,
+    /// Host name.
+    pub hostname: String,
+    /// Machine architecture as uname tells.
+    pub architecture: String,
+    /// Addresses of all interfaces but loopback.
+    pub ip: Vec<IpAddr>,
+    /// Kernel release.
+    pub kernel: String,
+    /// os-release ID, e.g. `debian`; `host.os.platform`.
+    pub os_id: String,
+    /// os-release NAME; `host.os.name`.
+    pub os_name: String,
+    /// os-release VERSION_ID; `host.os.version`.
+    pub os_version: String,
+    /// os-release PRETTY_NAME; `host.os.full`.
+    pub os_full: String,
+}
+
+/// Facts of this agent for `agent.*`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AgentFacts {
+    /// Stable id of the installation: from the machine id.
+    pub id: String,
+    /// New at each start.
+    pub ephemeral_id: String,
+    /// Version of hostward.
+    pub version: String,
+    /// Process id of the agent.
+    pub pid: u32,
+}
+
+/// Names of users and groups; bytes, since a passwd file is bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UserTable {
+    /// uid to name.
+    pub users: BTreeMap<u32, Text>,
+    /// gid to name.
+    pub groups: BTreeMap<u32, Text>,
+}

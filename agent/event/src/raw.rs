@@ -1,0 +1,424 @@
+//! Events as the sensor decoded them: kernel facts only, nothing looked up yet.
+
+use crate::{EventKind, Text};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// How the event was seen; the ladder of probes that `hostward doctor` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// BPF LSM hook.
+    Lsm,
+    /// fentry or fexit trampoline.
+    Fentry,
+    /// BTF-typed tracepoint.
+    BtfTracepoint,
+    /// Tracepoint of one system call.
+    SyscallTracepoint,
+}
+
+impl Rung {
+    /// The name in `hostward.source.rung`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lsm => "lsm",
+            Self::Fentry => "fentry",
+            Self::BtfTracepoint => "btf_tracepoint",
+            Self::SyscallTracepoint => "syscall_tracepoint",
+        }
+    }
+}
+
+/// Where and when the kernel recorded an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Which kind of probe saw it.
+    pub rung: Rung,
+    /// CPU that ran the program.
+    pub cpu: u16,
+    /// Number of this event among those of its kind on this CPU, from 0; a hole is a loss.
+    pub seq: u64,
+    /// CLOCK_BOOTTIME in ns when the program ran.
+    pub boot_ns: u64,
+    /// CLOCK_BOOTTIME in ns when user space decoded it.
+    pub received_boot_ns: u64,
+}
+
+/// The task that acted, as the program saw it at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawTask {
+    /// Process id (tgid) in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Process id of the real parent.
+    pub ppid: u32,
+    /// Start of the process (group leader), CLOCK_BOOTTIME ns.
+    pub start_boot_ns: u64,
+    /// Effective user id, initial user namespace.
+    pub euid: u32,
+    /// Effective group id, initial user namespace.
+    pub egid: u32,
+    /// cgroup id (inode): of the unified hierarchy, else of a v1 controller's.
+    pub cgroup_id: u64,
+    /// Command name, at most 15 bytes.
+    pub comm: Text,
+}
+
+/// User and group ids (initial user namespace) and capability sets (bit n = capability n).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Credentials {
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Saved user id.
+    pub suid: u32,
+    /// Saved group id.
+    pub sgid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// File system user id.
+    pub fsuid: u32,
+    /// File system group id.
+    pub fsgid: u32,
+    /// Inheritable capabilities.
+    pub cap_inheritable: u64,
+    /// Permitted capabilities.
+    pub cap_permitted: u64,
+    /// Effective capabilities.
+    pub cap_effective: u64,
+    /// Bounding set.
+    pub cap_bounding: u64,
+    /// Ambient capabilities.
+    pub cap_ambient: u64,
+}
+
+/// Namespace ids: the inode numbers that `/proc/PID/ns/*` show. 0: not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// Mount namespace.
+    pub mnt: u32,
+    /// Process id namespace.
+    pub pid: u32,
+    /// Network namespace.
+    pub net: u32,
+    /// Host name namespace.
+    pub uts: u32,
+    /// System V IPC namespace.
+    pub ipc: u32,
+    /// cgroup namespace.
+    pub cgroup: u32,
+    /// User namespace.
+    pub user: u32,
+}
+
+/// What kind of file a descriptor or path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileType {
+    /// Not open, or not known.
+    #[default]
+    Unknown,
+    /// Regular file.
+    File,
+    /// Directory.
+    Dir,
+    /// Symbolic link.
+    Symlink,
+    /// Pipe or FIFO.
+    Fifo,
+    /// Socket.
+    Socket,
+    /// Character device (a terminal is one).
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+}
+
+impl FileType {
+    /// The type in a `mode` as stat(2) gives it; mode 0 is unknown.
+    pub const fn from_mode(mode: u32) -> Self {
+        match mode & 0o170_000 {
+            0o100_000 => Self::File,
+            0o040_000 => Self::Dir,
+            0o120_000 => Self::Symlink,
+            0o010_000 => Self::Fifo,
+            0o140_000 => Self::Socket,
+            0o020_000 => Self::CharDevice,
+            0o060_000 => Self::BlockDevice,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// ECS `file.type` and `process.io` word; none when unknown.
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unknown => return None,
+            Self::File => "file",
+            Self::Dir => "dir",
+            Self::Symlink => "symlink",
+            Self::Fifo => "fifo",
+            Self::Socket => "socket",
+            Self::CharDevice => "char_device",
+            Self::BlockDevice => "block_device",
+        })
+    }
+}
+
+/// A file's identity and times, from its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Inode {
+    /// Inode number; 0: not known.
+    pub ino: u64,
+    /// Device as the kernel numbers it: major << 20 | minor.
+    pub dev: u32,
+    /// Type and permission bits as in stat(2).
+    pub mode: u32,
+    /// Hard links; 0 means deleted (or a memfd).
+    pub nlink: u32,
+    /// Owner, initial user namespace.
+    pub uid: u32,
+    /// Group, initial user namespace.
+    pub gid: u32,
+    /// Change time, ns since the epoch.
+    pub ctime_ns: i64,
+    /// Modification time, ns since the epoch.
+    pub mtime_ns: i64,
+}
+
+/// Names of the cgroup a process is in.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawCgroup {
+    /// See [`RawTask::cgroup_id`].
+    pub id: u64,
+    /// True when `id` is of a v1 controller, because the unified hierarchy does not tell.
+    pub v1: bool,
+    /// Name of the cgroup's directory; empty for the root.
+    pub leaf: Text,
+    /// Name of its parent directory; empty for the root.
+    pub parent: Text,
+}
+
+/// Arguments as they lie in memory: each ends in NUL.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Args {
+    /// argv\[0\] NUL argv\[1\] NUL …, at most 4096 bytes.
+    pub raw: Text,
+    /// Length in bytes of all arguments in the process; more than `raw` holds when cut.
+    pub total_bytes: u32,
+}
+
+impl Args {
+    /// The arguments, argv\[0\] first. The last may be cut, see [`Args::truncated`].
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let raw = self.raw.as_bytes();
+        let whole = raw.strip_suffix(b"\0").unwrap_or(raw);
+        let some = (!raw.is_empty()).then(|| whole.split(|b| *b == 0));
+        some.into_iter().flatten()
+    }
+
+    /// True when the process has more bytes of arguments than were taken.
+    pub fn truncated(&self) -> bool {
+        usize::try_from(self.total_bytes).is_ok_and(|total| total > self.raw.as_bytes().len())
+    }
+}
+
+/// What is known of a process's program and surroundings at exec.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawExec {
+    /// Path given to execve, as text of the caller (for a script: the script).
+    pub filename: Text,
+    /// Path of the program that runs, walked by the kernel's own tree; for a script its interpreter.
+    pub path: Text,
+    /// Arguments.
+    pub args: Args,
+    /// Working directory.
+    pub cwd: Text,
+    /// The program's file.
+    pub exe: Inode,
+    /// The program has no name in any directory: created by memfd_create.
+    pub memfd: bool,
+    /// Ids and capabilities after exec.
+    pub creds: Credentials,
+    /// Namespaces.
+    pub ns: Namespaces,
+    /// Controlling terminal as a device number (34816 is pts/0); 0: none.
+    pub tty: u32,
+    /// Audit login uid; u32::MAX: unset.
+    pub loginuid: u32,
+    /// Audit session id; u32::MAX: unset.
+    pub audit_session: u32,
+    /// Session id, initial pid namespace.
+    pub sid: u32,
+    /// Process group id, initial pid namespace.
+    pub pgid: u32,
+    /// Process id in the process's own pid namespace.
+    pub vpid: u32,
+    /// Process group id in the process's own pid namespace.
+    pub vpgid: u32,
+    /// Session id in the process's own pid namespace.
+    pub vsid: u32,
+    /// cgroup.
+    pub cgroup: RawCgroup,
+    /// What descriptor 0 is.
+    pub stdin: FileType,
+    /// What descriptor 1 is.
+    pub stdout: FileType,
+    /// The program killed this process in the kernel because a response said so.
+    pub killed: bool,
+}
+
+/// Which call of the open family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenCall {
+    /// open(2).
+    Open,
+    /// openat(2).
+    Openat,
+    /// openat2(2).
+    Openat2,
+    /// creat(2).
+    Creat,
+}
+
+impl OpenCall {
+    /// The system call's name, `evt.type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Openat => "openat",
+            Self::Openat2 => "openat2",
+            Self::Creat => "creat",
+        }
+    }
+}
+
+/// A call of the open family that returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawOpen {
+    /// Which call.
+    pub call: OpenCall,
+    /// O_* flags as passed (x86-64 and arm64 share the generic values for those rendered).
+    pub flags: u64,
+    /// Permission bits for a file that is created.
+    pub mode: u32,
+    /// Descriptor, or -errno.
+    pub result: i64,
+    /// Directory descriptor; AT_FDCWD (-100) for the working directory.
+    pub dirfd: i32,
+    /// Path as the caller passed it, read when the call returned.
+    pub arg: Text,
+    /// Where a relative `arg` starts; empty when `arg` is absolute or the directory is unknown.
+    pub base: Text,
+    /// Path of the file that was opened, walked by the kernel's own tree; empty when it failed.
+    pub path: Text,
+    /// The file; all zero when it failed.
+    pub inode: Inode,
+    /// The call created the file (FMODE_CREATED).
+    pub created: bool,
+}
+
+/// An address a socket connects to or from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// IPv4 or IPv6 address and port.
+    Ip(SocketAddr),
+    /// Unix socket path; an abstract name begins with NUL.
+    Unix(Text),
+}
+
+/// A connect(2) that returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawConnect {
+    /// Socket descriptor.
+    pub fd: i32,
+    /// 0, or -errno (-115, EINPROGRESS, is how a non-blocking connect starts).
+    pub result: i64,
+    /// AF_* number of the address passed.
+    pub family: u16,
+    /// SOCK_* type of the socket; 0: not known.
+    pub sock_type: u16,
+    /// IPPROTO_* of the socket.
+    pub protocol: u16,
+    /// Where to; none for families other than IPv4, IPv6 and unix.
+    pub remote: Option<Endpoint>,
+    /// Where from; none when the socket has no local address.
+    pub local: Option<Endpoint>,
+}
+
+/// What happened, one variant per kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawBody {
+    /// See [`RawExec`].
+    Exec(Box<RawExec>),
+    /// The task is the child; its parent is given with its start time.
+    Fork {
+        /// Start of the parent process, CLOCK_BOOTTIME ns.
+        parent_start_boot_ns: u64,
+        /// Process id in the child's own pid namespace.
+        vpid: u32,
+        /// The child's cgroup id may differ from the parent's (CLONE_INTO_CGROUP).
+        pid_ns: u32,
+    },
+    /// The last thread of a process ended.
+    Exit {
+        /// Status as wait(2) gives it: exit code << 8, or signal with 0x80 for a core dump.
+        status: u32,
+        /// User CPU time of all threads, ns.
+        utime_ns: u64,
+        /// System CPU time of all threads, ns.
+        stime_ns: u64,
+    },
+    /// See [`RawOpen`].
+    Open(Box<RawOpen>),
+    /// See [`RawConnect`].
+    Connect(Box<RawConnect>),
+}
+
+/// One decoded record of the ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawEvent {
+    /// Where and when.
+    pub source: Source,
+    /// Who.
+    pub task: RawTask,
+    /// What.
+    pub body: RawBody,
+}
+
+impl RawEvent {
+    /// The kind of this event.
+    pub const fn kind(&self) -> EventKind {
+        match self.body {
+            RawBody::Exec(_) => EventKind::Exec,
+            RawBody::Fork { .. } => EventKind::Fork,
+            RawBody::Exit { .. } => EventKind::Exit,
+            RawBody::Open(_) => EventKind::Open,
+            RawBody::Connect(_) => EventKind::Connect,
+        }
+    }
+}
+
+/// Events of one kind that one CPU's program could not hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Kind of the lost events.
+    pub lost: EventKind,
+    /// CPU whose program lost them.
+    pub cpu: u16,
+    /// [`Source::seq`] of the first lost event.
+    pub first: u64,
+    /// [`Source::seq`] of the last lost event.
+    pub last: u64,
+    /// How many were lost.
+    pub count: u64,
+    /// CLOCK_BOOTTIME in ns when the loss was noticed.
+    pub boot_ns: u64,
+}
