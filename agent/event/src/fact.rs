@@ -1,9 +1,9 @@
 //! What enters and leaves the pure part of the agent. A capture file is a stream of [`Input`]s.
 
 use crate::process::{AgentFacts, HostFacts, UserTable};
+use crate::raw::Args;
 use crate::raw::{Credentials, Gap, Inode, Namespaces, RawCgroup, RawEvent};
 use crate::{EventId, Text};
-use crate::raw::Args;
 use serde::{Deserialize, Serialize};
 
 /// A process that lived before the agent saw it, from the task iterator or from /proc.

@@ -121,7 +121,9 @@ impl Arg {
                 .map(Self::Index)
                 .map_err(|_| format!("field `{name}` takes a number in brackets, found `[{text}]`")),
             (ArgKind::Key, Some(text)) if !text.is_empty() => Ok(Self::Key(text.to_owned())),
-            (ArgKind::Key, _) => Err(format!("field `{name}` needs a name in brackets, e.g. `{name}[flags]`")),
+            (ArgKind::Key, _) => {
+                Err(format!("field `{name}` needs a name in brackets, e.g. `{name}[flags]`"))
+            }
         }
     }
 }

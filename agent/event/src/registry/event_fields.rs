@@ -1,0 +1,498 @@
+//! Fields of the event itself, the machine, the agent, the rule that matched.
+
+use super::render::{connect, connection_name, open, open_name, raw_result};
+use super::{Arg, ArgKind, Field, Need, Type, Value, flags};
+use crate::event::{Alert, Body};
+use crate::{Event, EventKind, KindSet, Text};
+use std::borrow::Cow;
+
+/// Version of ECS that the names follow.
+const ECS_VERSION: &str = "9.4.0";
+const GAP: KindSet = KindSet::of(&[EventKind::Gap]);
+const CALLS: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork, EventKind::Open, EventKind::Connect]);
+
+fn list<'e>(words: &[&'static str]) -> Value<'e> {
+    Value::some_list(words.iter().map(|word| Cow::Borrowed(word.as_bytes())).collect())
+}
+
+fn texts(list: &[Text]) -> Value<'_> {
+    Value::some_list(list.iter().map(|text| Cow::Borrowed(text.as_bytes())).collect())
+}
+
+fn some(text: &str) -> Value<'_> {
+    if text.is_empty() { Value::Missing } else { Value::text(text.as_bytes()) }
+}
+
+fn alert<'e>(event: &'e Event, read: fn(&'e Alert) -> Value<'e>) -> Value<'e> {
+    event.alert.as_deref().map_or(Value::Missing, read)
+}
+
+fn action(event: &Event) -> &[u8] {
+    match &event.body {
+        Body::Agent(notice) => notice.action.as_bytes(),
+        Body::Open(open) if open.created => b"creation",
+        _ => event.kind().action().as_bytes(),
+    }
+}
+
+fn category(event: &Event) -> Value<'_> {
+    let own: &[&str] = match event.kind() {
+        EventKind::Exec | EventKind::Fork | EventKind::Exit => &["process"],
+        EventKind::Open => &["file"],
+        EventKind::Connect => &["network"],
+        EventKind::Gap | EventKind::Agent => &["host"],
+    };
+    match event.alert {
+        Some(_) => list(&[&["intrusion_detection"], own].concat()),
+        None => list(own),
+    }
+}
+
+fn types(event: &Event) -> Value<'_> {
+    if event.alert.is_some() {
+        return list(&["info"]);
+    }
+    match &event.body {
+        Body::Exec { .. } | Body::Fork => list(&["start"]),
+        Body::Exit { .. } => list(&["end"]),
+        Body::Open(open) if open.created => list(&["creation"]),
+        Body::Open(_) => list(&["access"]),
+        Body::Connect(_) => list(&["connection", "start"]),
+        Body::Gap(_) => list(&["error"]),
+        Body::Agent(notice) => list(&[if notice.success { "info" } else { "error" }]),
+    }
+}
+
+fn outcome(event: &Event) -> Value<'_> {
+    match (&event.body, raw_result(event)) {
+        (Body::Agent(notice), _) => if notice.success { "success" } else { "failure" }.into(),
+        // A connect that is under way: nobody knows yet.
+        (Body::Connect(_), Some(-115)) => "unknown".into(),
+        (_, Some(result)) => if result >= 0 { "success" } else { "failure" }.into(),
+        (_, None) => Value::Missing,
+    }
+}
+
+fn record_kind(event: &Event) -> &'static str {
+    match event.kind() {
+        _ if event.alert.is_some() => "alert",
+        EventKind::Gap => "pipeline_error",
+        _ => "event",
+    }
+}
+
+/// The file that an alert is about, the address, or the program: `hostward.response.object`.
+fn object(event: &Event) -> Value<'_> {
+    match (open(event), connect(event)) {
+        (Some(open), _) => Value::Text(super::render::open_path(open)),
+        (None, Some(connect)) => connection_name(connect).map_or(Value::Missing, Value::owned),
+        (None, None) => event.process.as_deref().map_or(Value::Missing, |p| match p.path.is_empty() {
+            true => Value::some_text(&p.comm),
+            false => Value::some_text(&p.path),
+        }),
+    }
+}
+
+/// `evt.arg[NAME]`: parameters of the system call under their published names.
+fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
+    let Arg::Key(key) = arg else { return Value::Missing };
+    let key = key.as_str();
+    if key == "res" {
+        return raw_result(event).map_or(Value::Missing, |code| Value::owned(flags::result(code)));
+    }
+    match &event.body {
+        Body::Open(open) => match key {
+            "name" => Value::text(open.arg.as_bytes()),
+            "flags" => Value::owned(flags::open_flags(open.flags, open.created)),
+            "mode" => Value::owned(format!("{:#o}", open.mode)),
+            "dirfd" if open.dirfd == -100 => "AT_FDCWD".into(),
+            "dirfd" => Value::owned(open.dirfd.to_string()),
+            "fd" if open.result >= 0 => {
+                Value::owned([format!("<f>{}=", open.result).as_bytes(), &open_name(open)[..]].concat())
+            }
+            "ino" => Value::owned(open.inode.ino.to_string()),
+            _ => Value::Missing,
+        },
+        Body::Connect(connect) => match key {
+            "fd" => Value::owned(connect.fd.to_string()),
+            "tuple" | "addr" => connection_name(connect).map_or(Value::Missing, Value::owned),
+            _ => Value::Missing,
+        },
+        Body::Exec { .. } => match (key, event.process.as_deref()) {
+            ("filename", Some(process)) => Value::some_text(&process.filename),
+            ("exe", Some(process)) => process.args.iter().next().map_or(Value::Missing, Value::text),
+            ("comm", Some(process)) => Value::some_text(&process.comm),
+            ("flags", Some(process)) => Value::text(if process.memfd { b"EXE_FROM_MEMFD" } else { b"" }),
+            _ => Value::Missing,
+        },
+        Body::Exit { status, .. } => match key {
+            "status" => Value::owned(status.to_string()),
+            "ret" => Value::owned((status >> 8 & 0xff).to_string()),
+            "sig" => Value::owned((status & 0x7f).to_string()),
+            _ => Value::Missing,
+        },
+        Body::Fork | Body::Gap(_) | Body::Agent(_) => Value::Missing,
+    }
+}
+
+/// `evt.args`: all parameters as `name=value`.
+fn all_arguments(event: &Event) -> Value<'_> {
+    let names: &[&str] = match event.kind() {
+        EventKind::Open => &["fd", "dirfd", "name", "flags", "mode", "res"],
+        EventKind::Connect => &["res", "fd", "tuple"],
+        EventKind::Exec => &["res", "exe", "filename", "comm", "flags"],
+        EventKind::Exit => &["status", "ret", "sig"],
+        EventKind::Fork | EventKind::Gap | EventKind::Agent => return Value::Missing,
+    };
+    let mut out = Vec::new();
+    for name in names {
+        if let Value::Text(text) = argument(event, &Arg::Key((*name).to_owned())) {
+            if !out.is_empty() {
+                out.push(b' ');
+            }
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            out.extend_from_slice(&text);
+        }
+    }
+    Value::owned(out)
+}
+
+/// Technique `T1059` of a sub-technique `T1059.004`.
+fn techniques(alert: &Alert) -> Value<'_> {
+    let mut ids: Vec<Cow<'_, [u8]>> = Vec::new();
+    for id in &alert.rule.technique_ids {
+        let base = id.as_bytes().split(|b| *b == b'.').next().unwrap_or_default();
+        if !ids.iter().any(|known| known.as_ref() == base) {
+            ids.push(Cow::Borrowed(base));
+        }
+    }
+    Value::some_list(ids)
+}
+
+fn subtechniques(alert: &Alert) -> Value<'_> {
+    let sub = alert.rule.technique_ids.iter().filter(|id| id.as_bytes().contains(&b'.'));
+    Value::some_list(sub.map(|id| Cow::Borrowed(id.as_bytes())).collect())
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::wire("@timestamp", Type::Time, "when it happened", |e, _| Value::Time(e.time_ns)).ocsf("time"),
+    Field::wire("ecs.version", Type::Text, "version of ECS that the names follow", |_, _| ECS_VERSION.into())
+        .needs(Need::Agent),
+    Field::wire("message", Type::Text, "the alert's or notice's sentence", |e, _| {
+        match (&e.alert, &e.body) {
+            (Some(alert), _) => Value::some_text(&alert.message),
+            (None, Body::Agent(notice)) => Value::some_text(&notice.message),
+            (None, Body::Gap(gap)) => Value::owned(format!(
+                "{} {} events of CPU {} were lost in the kernel (numbers {} to {})",
+                gap.count,
+                gap.lost.name(),
+                gap.cpu,
+                gap.first,
+                gap.last
+            )),
+            _ => Value::Missing,
+        }
+    })
+    .needs(Need::Agent),
+    Field::wire("event.id", Type::Text, "id of this record, the same in a replay", |e, _| {
+        Value::owned(e.id.to_string())
+    })
+    .needs(Need::Agent)
+    .ocsf("metadata.uid"),
+    Field::wire("event.kind", Type::Text, "event, alert, or pipeline_error for a loss", |e, _| {
+        record_kind(e).into()
+    }),
+    Field::wire("event.category", Type::List, "process, file, network, intrusion_detection, host", |e, _| {
+        category(e)
+    }),
+    Field::wire("event.type", Type::List, "start, end, creation, access, connection, info, error", |e, _| {
+        types(e)
+    }),
+    Field::wire(
+        "event.action",
+        Type::Text,
+        "exec, fork, end, open, creation, connection_attempted, gap, …",
+        |e, _| Value::text(action(e)),
+    ),
+    Field::wire("event.outcome", Type::Text, "success, failure, unknown", |e, _| outcome(e)),
+    Field::wire("event.sequence", Type::Number, "number in the order of the pipeline", |e, _| {
+        Value::number(e.sequence)
+    })
+    .needs(Need::Agent),
+    Field::wire("event.created", Type::Time, "when the agent first had it", |e, _| Value::Time(e.created_ns))
+        .needs(Need::Agent),
+    Field::wire("event.module", Type::Text, "always hostward", |_, _| "hostward".into()),
+    Field::wire("event.provider", Type::Text, "kernel, or hostward for records of its own", |e, _| {
+        if e.source.is_some() && e.alert.is_none() { "kernel" } else { "hostward" }.into()
+    }),
+    Field::wire(
+        "event.dataset",
+        Type::Text,
+        "hostward.process, hostward.file, hostward.alert, …",
+        |e, _| {
+            match e.kind() {
+                _ if e.alert.is_some() => "hostward.alert",
+                EventKind::Exec | EventKind::Fork | EventKind::Exit => "hostward.process",
+                EventKind::Open => "hostward.file",
+                EventKind::Connect => "hostward.network",
+                EventKind::Gap | EventKind::Agent => "hostward.agent",
+            }
+            .into()
+        },
+    ),
+    Field::wire(
+        "event.severity",
+        Type::Number,
+        "of an alert, as syslog numbers: 0 emergency to 7 debug",
+        |e, _| alert(e, |a| Value::number(a.rule.priority.severity())),
+    ),
+    Field::new("evt.num", Type::Number, "number of the event, from 1", |e, _| Value::number(e.sequence))
+        .needs(Need::Agent),
+    Field::new("evt.time", Type::Text, "time of the event, HH:MM:SS.nnnnnnnnn in UTC", |e, _| {
+        jiff::Timestamp::from_nanosecond(e.time_ns.into())
+            .map_or(Value::Missing, |time| Value::owned(time.strftime("%H:%M:%S.%9f").to_string()))
+    }),
+    Field::new("evt.time.iso8601", Type::Time, "time of the event, ISO 8601 in UTC", |e, _| {
+        Value::Time(e.time_ns)
+    }),
+    Field::new("evt.rawtime", Type::Number, "time of the event, ns since the epoch", |e, _| {
+        Value::number(e.time_ns)
+    }),
+    Field::new("evt.cpu", Type::Number, "CPU that recorded the event", |e, _| {
+        e.source.map(|source| u32::from(source.cpu)).into()
+    })
+    .ecs("hostward.source.cpu"),
+    Field::wire("hostward.source.rung", Type::Text, "kind of probe that saw the event", |e, _| {
+        e.source.map(|source| source.rung.name()).into()
+    }),
+    Field::wire(
+        "hostward.source.sequence",
+        Type::Number,
+        "number among those of its kind on its CPU",
+        |e, _| e.source.map(|source| source.seq).into(),
+    ),
+    Field::new("evt.rawres", Type::Number, "result of the call; negative: -errno", |e, _| {
+        raw_result(e).into()
+    })
+    .on(CALLS),
+    Field::new("evt.res", Type::Text, "SUCCESS or the errno's name", |e, _| {
+        raw_result(e).map_or(Value::Missing, |code| Value::owned(flags::result(code)))
+    })
+    .on(CALLS),
+    Field::new("evt.failed", Type::Bool, "the call failed", |e, _| raw_result(e).map(|code| code < 0).into())
+        .on(CALLS),
+    Field::wire("error.code", Type::Text, "errno's name of a call that failed", |e, _| {
+        raw_result(e)
+            .filter(|code| *code < 0)
+            .map_or(Value::Missing, |code| Value::owned(flags::result(code)))
+    })
+    .on(CALLS),
+    Field::new("evt.arg", Type::Text, "parameter [NAME] of the system call, rendered as text", argument)
+        .takes(ArgKind::Key),
+    Field::new("evt.args", Type::Text, "all parameters, name=value", |e, _| all_arguments(e)),
+    Field::new("evt.dir", Type::Text, "always <: events are reported when the call returns", |_, _| {
+        "<".into()
+    }),
+    Field::new("evt.category", Type::Text, "process, file, net", |e, _| match e.kind() {
+        EventKind::Exec | EventKind::Fork | EventKind::Exit => "process".into(),
+        EventKind::Open => "file".into(),
+        EventKind::Connect => "net".into(),
+        EventKind::Gap | EventKind::Agent => Value::Missing,
+    }),
+    Field::new("evt.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
+        .ecs("host.name")
+        .ocsf("device.hostname")
+        .needs(Need::Host),
+    Field::wire("host.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
+        .needs(Need::Host),
+    Field::wire("host.id", Type::Text, "machine id", |e, _| some(&e.around.host.machine_id))
+        .needs(Need::Host),
+    Field::wire("host.boot.id", Type::Text, "boot id", |e, _| some(&e.around.host.boot_id)).needs(Need::Host),
+    Field::wire("host.architecture", Type::Text, "as uname tells", |e, _| some(&e.around.host.architecture))
+        .needs(Need::Host),
+    Field::wire("host.ip", Type::List, "addresses of all interfaces but loopback", |e, _| {
+        let ip = e.around.host.ip.iter();
+        Value::some_list(ip.map(|ip| Cow::Owned(ip.to_string().into_bytes())).collect())
+    })
+    .needs(Need::Host),
+    Field::wire("host.os.type", Type::Text, "always linux", |_, _| "linux".into()).needs(Need::Host),
+    Field::wire("host.os.kernel", Type::Text, "kernel release", |e, _| some(&e.around.host.kernel))
+        .needs(Need::Host),
+    Field::wire("host.os.name", Type::Text, "name of the distribution", |e, _| some(&e.around.host.os_name))
+        .needs(Need::Host),
+    Field::wire("host.os.full", Type::Text, "name and version", |e, _| some(&e.around.host.os_full))
+        .needs(Need::Host),
+    Field::wire("host.os.platform", Type::Text, "os-release ID", |e, _| some(&e.around.host.os_id))
+        .needs(Need::Host),
+    Field::wire("host.os.version", Type::Text, "os-release VERSION_ID", |e, _| {
+        some(&e.around.host.os_version)
+    })
+    .needs(Need::Host),
+    Field::wire("agent.id", Type::Text, "id of this installation", |e, _| some(&e.around.agent.id))
+        .needs(Need::Agent),
+    Field::wire("agent.ephemeral_id", Type::Text, "new at each start", |e, _| {
+        some(&e.around.agent.ephemeral_id)
+    })
+    .needs(Need::Agent),
+    Field::wire("agent.type", Type::Text, "always hostward", |_, _| "hostward".into()).needs(Need::Agent),
+    Field::wire("agent.name", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
+        .needs(Need::Agent),
+    Field::wire("agent.version", Type::Text, "version of hostward", |e, _| some(&e.around.agent.version))
+        .needs(Need::Agent),
+    Field::wire("data_stream.type", Type::Text, "always logs", |_, _| "logs".into()).needs(Need::Agent),
+    Field::wire("data_stream.namespace", Type::Text, "always default", |_, _| "default".into())
+        .needs(Need::Agent),
+    Field::wire("data_stream.dataset", Type::Text, "as event.dataset", |e, _| {
+        super::find("event.dataset").map_or(Value::Missing, |field| field.value(e, &Arg::None))
+    })
+    .needs(Need::Agent),
+    Field::wire("related.user", Type::List, "all user names of the event", |e, _| {
+        let Some(process) = e.process.as_deref() else { return Value::Missing };
+        let users = &e.around.users.users;
+        let mut names: Vec<Cow<'_, [u8]>> = Vec::new();
+        for name in
+            [process.creds.euid, process.creds.uid, process.loginuid].iter().filter_map(|id| users.get(id))
+        {
+            if !names.iter().any(|known| known.as_ref() == name.as_bytes()) {
+                names.push(Cow::Borrowed(name.as_bytes()));
+            }
+        }
+        Value::some_list(names)
+    })
+    .needs(Need::Host),
+    Field::wire("related.hosts", Type::List, "name of the host", |e, _| {
+        Value::some_list(
+            Some(e.around.host.hostname.as_bytes())
+                .filter(|n| !n.is_empty())
+                .map(Cow::Borrowed)
+                .into_iter()
+                .collect(),
+        )
+    })
+    .needs(Need::Host),
+    Field::wire("rule.name", Type::Text, "the rule that matched", |e, _| {
+        alert(e, |a| Value::some_text(&a.rule.name))
+    }),
+    Field::wire("rule.description", Type::Text, "what the rule looks for", |e, _| {
+        alert(e, |a| Value::some_text(&a.rule.description))
+    }),
+    Field::wire("rule.ruleset", Type::Text, "where the rule stands: file:line", |e, _| {
+        alert(e, |a| Value::some_text(&a.rule.source))
+    }),
+    Field::wire("rule.version", Type::Text, "hash of the rule file", |e, _| {
+        alert(e, |a| Value::some_text(&a.rule.file_hash))
+    }),
+    Field::wire("rule.category", Type::Text, "priority of the rule", |e, _| {
+        alert(e, |a| a.rule.priority.name().into())
+    }),
+    Field::wire("tags", Type::List, "tags of the rule", |e, _| alert(e, |a| texts(&a.rule.tags))),
+    Field::wire(
+        "threat.framework",
+        Type::Text,
+        "MITRE ATT&CK, when the rule names a technique or tactic",
+        |e, _| {
+            alert(e, |a| match a.rule.technique_ids.is_empty() && a.rule.tactics.is_empty() {
+                true => Value::Missing,
+                false => "MITRE ATT&CK".into(),
+            })
+        },
+    ),
+    Field::wire("threat.technique.id", Type::List, "techniques of the rule", |e, _| alert(e, techniques)),
+    Field::wire("threat.technique.subtechnique.id", Type::List, "sub-techniques of the rule", |e, _| {
+        alert(e, subtechniques)
+    }),
+    Field::wire("threat.tactic.name", Type::List, "tactics of the rule", |e, _| {
+        alert(e, |a| texts(&a.rule.tactics))
+    }),
+    Field::wire("hostward.alert.trigger", Type::Text, "event.id of the event that matched", |e, _| {
+        alert(e, |a| Value::owned(a.trigger.to_string()))
+    }),
+    Field::wire("hostward.response.name", Type::Text, "the response that applied", |e, _| {
+        alert(e, |a| Value::some_text(&a.response))
+    }),
+    Field::wire("hostward.response.owner", Type::Text, "owner that the response names", |e, _| {
+        alert(e, |a| Value::some_text(&a.owner))
+    }),
+    Field::wire("hostward.response.mode", Type::Text, "monitor or enforce", |e, _| {
+        alert(e, |a| a.mode.name().into())
+    }),
+    Field::wire("hostward.response.action", Type::Text, "alert or kill", |e, _| {
+        alert(e, |a| a.action.name().into())
+    }),
+    Field::wire("hostward.response.actor", Type::Text, "who acted: kernel or agent", |e, _| {
+        alert(e, |a| some(a.actor))
+    }),
+    Field::wire(
+        "hostward.response.outcome",
+        Type::Text,
+        "alerted, would_have, killed, already_gone, protected, failed, timed_out",
+        |e, _| alert(e, |a| a.outcome.name().into()),
+    ),
+    Field::wire("hostward.response.detail", Type::Text, "why, where there is something to add", |e, _| {
+        alert(e, |a| Value::some_text(&a.detail))
+    }),
+    Field::wire(
+        "hostward.response.object",
+        Type::Text,
+        "the file, address or program decided about",
+        |e, _| {
+            if e.alert.is_some() { object(e) } else { Value::Missing }
+        },
+    ),
+    Field::wire("hostward.stage.observed", Type::Time, "the kernel recorded the event", |e, _| {
+        alert_time(e, e.time_ns)
+    }),
+    Field::wire("hostward.stage.decoded", Type::Time, "the agent decoded it", |e, _| {
+        alert_time(e, e.created_ns)
+    }),
+    Field::wire("hostward.stage.matched", Type::Time, "the rule matched", |e, _| {
+        alert(e, |a| Value::Time(a.matched_ns))
+    }),
+    Field::wire("hostward.stage.responded", Type::Time, "the outcome was known", |e, _| {
+        alert(e, |a| Value::Time(a.responded_ns))
+    }),
+    Field::wire("hostward.gap.type", Type::Text, "kind of the lost events", |e, _| {
+        gap(e, |g| g.lost.name().into())
+    })
+    .on(GAP),
+    Field::wire("hostward.gap.cpu", Type::Number, "CPU that lost them", |e, _| {
+        gap(e, |g| u32::from(g.cpu).into())
+    })
+    .on(GAP),
+    Field::wire("hostward.gap.first", Type::Number, "number of the first lost event", |e, _| {
+        gap(e, |g| g.first.into())
+    })
+    .on(GAP),
+    Field::wire("hostward.gap.last", Type::Number, "number of the last lost event", |e, _| {
+        gap(e, |g| g.last.into())
+    })
+    .on(GAP),
+    Field::wire("hostward.gap.count", Type::Number, "how many were lost", |e, _| gap(e, |g| g.count.into()))
+        .on(GAP),
+];
+
+fn gap<'e>(event: &Event, read: fn(crate::raw::Gap) -> Value<'e>) -> Value<'e> {
+    if let Body::Gap(gap) = event.body { read(gap) } else { Value::Missing }
+}
+
+/// A stage's time, for alerts only: other records have it as `@timestamp` and `event.created`.
+fn alert_time<'e>(event: &Event, time_ns: i64) -> Value<'e> {
+    if event.alert.is_some() { Value::Time(time_ns) } else { Value::Missing }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_unique_and_known() {
+        let mut seen = std::collections::HashSet::new();
+        for field in super::super::fields() {
+            assert!(seen.insert(field.name), "{} stands twice", field.name);
+            assert!(!field.meaning.is_empty() && !field.meaning.ends_with('.'), "{}", field.name);
+        }
+        let mut wire = std::collections::HashSet::new();
+        for field in super::super::fields().iter().filter(|field| !field.ecs.is_empty()) {
+            assert!(wire.insert(field.ecs), "{} is written twice", field.ecs);
+        }
+    }
+}

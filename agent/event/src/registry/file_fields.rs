@@ -1,0 +1,177 @@
+//! Fields of files: what was opened.
+
+use super::render::{
+    connect, connection_name, directory, file_name, open, open_name, open_path, opens_for_exec,
+    opens_for_read, opens_for_write, part, type_char,
+};
+use super::{Field, KernelAtom, Type, Value, flags};
+use crate::raw::{FileType, RawOpen};
+use crate::{Event, EventKind, KindSet};
+use std::borrow::Cow;
+
+const OPEN: KindSet = KindSet::of(&[EventKind::Open]);
+const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect]);
+
+fn cow(text: Option<Cow<'_, [u8]>>) -> Value<'_> {
+    text.map_or(Value::Missing, Value::Text)
+}
+
+/// The open, when it succeeded.
+fn opened(event: &Event) -> Option<&RawOpen> {
+    open(event).filter(|open| open.result >= 0)
+}
+
+fn name(event: &Event) -> Option<Cow<'_, [u8]>> {
+    match (open(event), connect(event)) {
+        (Some(open), _) => Some(open_name(open)),
+        (None, Some(connect)) => connection_name(connect).map(Cow::Owned),
+        (None, None) => None,
+    }
+}
+
+fn path(event: &Event) -> Option<Cow<'_, [u8]>> {
+    open(event).map(open_path)
+}
+
+fn extension(path: &[u8]) -> Option<&[u8]> {
+    let name = file_name(path)?;
+    let dot = name.iter().rposition(|b| *b == b'.').filter(|dot| *dot > 0)?;
+    name.get(dot + 1..).filter(|ext| !ext.is_empty())
+}
+
+fn file_type(event: &Event) -> FileType {
+    opened(event).map_or(FileType::Unknown, |open| FileType::from_mode(open.inode.mode))
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    Field::new(
+        "fd.name",
+        Type::Text,
+        "path as the program gave it, made absolute; symbolic links not resolved. Sockets: cip:cport->sip:sport",
+        |e, _| cow(name(e)),
+    )
+    .on(FD)
+    .kernel(KernelAtom::FilePath),
+    Field::new("fs.path.resolved", Type::Text, "path of the opened file as the kernel resolves it", |e, _| {
+        opened(e).map_or(Value::Missing, |open| Value::some_text(&open.path))
+    })
+    .on(OPEN)
+    .kernel(KernelAtom::FilePath),
+    Field::new("fd.nameraw", Type::Text, "path as the program gave it", |e, _| {
+        open(e).map_or(Value::Missing, |open| Value::some_text(&open.arg))
+    })
+    .on(OPEN)
+    .ecs("hostward.file.argument"),
+    Field::wire("file.path", Type::Text, "path of the file; as given where the open failed", |e, _| cow(path(e)))
+        .on(OPEN)
+        .ocsf("file.path"),
+    Field::wire("file.name", Type::Text, "name of the file", |e, _| cow(path(e).and_then(|p| part(p, file_name))))
+        .on(OPEN)
+        .ocsf("file.name"),
+    Field::wire("file.directory", Type::Text, "directory of the file", |e, _| {
+        cow(path(e).and_then(|p| part(p, directory)))
+    })
+    .on(OPEN),
+    Field::wire("file.extension", Type::Text, "what stands behind the last dot of the name", |e, _| {
+        cow(path(e).and_then(|p| part(p, extension)))
+    })
+    .on(OPEN),
+    Field::new("fd.directory", Type::Text, "directory of fd.name", |e, _| {
+        open(e).map_or(Value::Missing, |open| cow(part(open_name(open), directory)))
+    })
+    .on(OPEN)
+    .kernel(KernelAtom::FilePath),
+    Field::new("fd.filename", Type::Text, "last part of fd.name; missing when the open failed", |e, _| {
+        opened(e).map_or(Value::Missing, |open| cow(part(open_name(open), file_name)))
+    })
+    .on(OPEN)
+    .kernel(KernelAtom::FileName),
+    Field::new("fd.num", Type::Number, "descriptor; negative when the open failed", |e, _| {
+        match (open(e), connect(e)) {
+            (Some(open), _) => open.result.into(),
+            (None, Some(connect)) => Value::number(connect.fd),
+            (None, None) => Value::Missing,
+        }
+    })
+    .on(FD),
+    Field::new("fd.typechar", Type::Text, "f file, d directory, 4 IPv4, 6 IPv6, u unix socket, p pipe", |e, _| {
+        match (open(e), connect(e)) {
+            // Of a failed open nothing is known but that a file was meant.
+            (Some(open), _) => type_char(FileType::from_mode(open.inode.mode)).or(Some("f")).into(),
+            (None, Some(connect)) => match connect.family {
+                flags::AF_UNIX => "u".into(),
+                flags::AF_INET => "4".into(),
+                flags::AF_INET6 => "6".into(),
+                _ => "o".into(),
+            },
+            (None, None) => Value::Missing,
+        }
+    })
+    .on(FD),
+    Field::new("fd.type", Type::Text, "file, directory, ipv4, ipv6, unix, pipe", |e, _| {
+        match (open(e), connect(e)) {
+            (Some(_), _) => match file_type(e) {
+                FileType::Dir => "directory".into(),
+                FileType::Fifo => "pipe".into(),
+                FileType::Unknown | FileType::File | FileType::Symlink => "file".into(),
+                FileType::Socket => "unix".into(),
+                FileType::CharDevice | FileType::BlockDevice => "file".into(),
+            },
+            (None, Some(connect)) => match connect.family {
+                flags::AF_UNIX => "unix".into(),
+                flags::AF_INET => "ipv4".into(),
+                flags::AF_INET6 => "ipv6".into(),
+                _ => Value::Missing,
+            },
+            (None, None) => Value::Missing,
+        }
+    })
+    .on(FD),
+    Field::new("evt.is_open_read", Type::Bool, "the open asks for reading", |e, _| {
+        open(e).map(opens_for_read).into()
+    })
+    .on(OPEN)
+    .kernel(KernelAtom::OpenRead),
+    Field::new("evt.is_open_write", Type::Bool, "the open asks for writing", |e, _| {
+        open(e).map(opens_for_write).into()
+    })
+    .on(OPEN)
+    .kernel(KernelAtom::OpenWrite),
+    Field::new("evt.is_open_exec", Type::Bool, "the open may create an executable file", |e, _| {
+        open(e).map(opens_for_exec).into()
+    })
+    .on(OPEN),
+    Field::new("evt.is_open_create", Type::Bool, "the open created the file", |e, _| {
+        open(e).map(|open| open.created).into()
+    })
+    .on(OPEN),
+    Field::wire("hostward.file.flags", Type::Text, "O_* flags of the open, joined by |", |e, _| {
+        open(e).map_or(Value::Missing, |open| Value::owned(flags::open_flags(open.flags, open.created)))
+    })
+    .on(OPEN),
+    Field::wire("file.inode", Type::Text, "inode number", |e, _| {
+        opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.ino.to_string()))
+    })
+    .on(OPEN),
+    Field::wire("file.device", Type::Text, "device that holds the file, major:minor", |e, _| {
+        opened(e).filter(|open| open.inode.ino != 0).map_or(Value::Missing, |open| {
+            Value::owned(format!("{}:{}", open.inode.dev >> 20, open.inode.dev & 0xf_ffff))
+        })
+    })
+    .on(OPEN),
+    Field::wire("file.mode", Type::Text, "permission bits, octal", |e, _| {
+        opened(e).filter(|open| open.inode.ino != 0).map_or(Value::Missing, |open| {
+            Value::owned(format!("{:04o}", open.inode.mode & 0o7777))
+        })
+    })
+    .on(OPEN),
+    Field::wire("file.type", Type::Text, "file, dir, char_device, …", |e, _| file_type(e).name().into()).on(OPEN),
+    Field::wire("file.uid", Type::Text, "owner", |e, _| {
+        opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.uid.to_string()))
+    })
+    .on(OPEN),
+    Field::wire("file.gid", Type::Text, "group", |e, _| {
+        opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.gid.to_string()))
+    })
+    .on(OPEN),
+];

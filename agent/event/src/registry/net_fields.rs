@@ -1,0 +1,118 @@
+//! Fields of sockets: where to.
+
+use super::render::{connect, socket_address};
+use super::{Field, Type, Value, flags};
+use crate::raw::Endpoint;
+use crate::{Event, EventKind, KindSet};
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+const NET: KindSet = KindSet::of(&[EventKind::Connect]);
+
+/// The far end. The process that connects is the client, so it is the server too.
+fn remote(event: &Event) -> Option<SocketAddr> {
+    socket_address(connect(event)?.remote.as_ref())
+}
+
+fn local(event: &Event) -> Option<SocketAddr> {
+    socket_address(connect(event)?.local.as_ref())
+}
+
+fn ip<'e>(address: Option<SocketAddr>) -> Value<'e> {
+    address.map(|address| address.ip().to_canonical()).into()
+}
+
+fn ip_text<'e>(address: Option<SocketAddr>) -> Value<'e> {
+    address.map_or(Value::Missing, |address| Value::owned(address.ip().to_string()))
+}
+
+fn port<'e>(address: Option<SocketAddr>) -> Value<'e> {
+    address.map(|address| u32::from(address.port())).into()
+}
+
+fn both<'e>(event: &Event) -> Value<'e> {
+    let ends: Vec<IpAddr> =
+        [local(event), remote(event)].into_iter().flatten().map(|a| a.ip().to_canonical()).collect();
+    if ends.is_empty() { Value::Missing } else { Value::Ips(ends) }
+}
+
+fn transport(event: &Event) -> Option<&'static str> {
+    let connect = connect(event)?;
+    let internet = matches!(connect.family, flags::AF_INET | flags::AF_INET6);
+    internet.then(|| flags::transport(connect.protocol, connect.sock_type)).flatten()
+}
+
+fn unix_path(event: &Event) -> Option<&crate::Text> {
+    match connect(event)?.remote.as_ref()? {
+        Endpoint::Unix(path) => Some(path),
+        Endpoint::Ip(_) => None,
+    }
+}
+
+pub(super) const FIELDS: &[Field] =
+    &[
+        Field::new("fd.sip", Type::Ip, "address of the server", |e, _| ip(remote(e))).on(NET),
+        Field::new("fd.cip", Type::Ip, "address of the client", |e, _| ip(local(e))).on(NET),
+        Field::new("fd.rip", Type::Ip, "address of the far end", |e, _| ip(remote(e))).on(NET),
+        Field::new("fd.lip", Type::Ip, "address of the near end", |e, _| ip(local(e))).on(NET),
+        Field::new("fd.ip", Type::Ip, "address of either end; != means neither", |e, _| both(e)).on(NET),
+        Field::new("fd.snet", Type::Net, "network of the server's address", |e, _| ip(remote(e))).on(NET),
+        Field::new("fd.cnet", Type::Net, "network of the client's address", |e, _| ip(local(e))).on(NET),
+        Field::new("fd.rnet", Type::Net, "network of the far end's address", |e, _| ip(remote(e))).on(NET),
+        Field::new("fd.lnet", Type::Net, "network of the near end's address", |e, _| ip(local(e))).on(NET),
+        Field::new("fd.net", Type::Net, "network of either end; != means neither", |e, _| both(e)).on(NET),
+        Field::new("fd.sport", Type::Number, "port of the server", |e, _| port(remote(e))).on(NET),
+        Field::new("fd.cport", Type::Number, "port of the client", |e, _| port(local(e))).on(NET),
+        Field::new("fd.rport", Type::Number, "port of the far end", |e, _| port(remote(e)))
+            .on(NET)
+            .ecs("destination.port")
+            .ocsf("dst_endpoint.port"),
+        Field::new("fd.lport", Type::Number, "port of the near end", |e, _| port(local(e)))
+            .on(NET)
+            .ecs("source.port")
+            .ocsf("src_endpoint.port"),
+        Field::new("fd.l4proto", Type::Text, "tcp, udp, icmp, raw", |e, _| transport(e).into())
+            .on(NET)
+            .ecs("network.transport"),
+        Field::new("fd.sockfamily", Type::Text, "ip or unix", |e, _| {
+            match connect(e).map(|connect| connect.family) {
+                Some(flags::AF_INET | flags::AF_INET6) => "ip".into(),
+                Some(flags::AF_UNIX) => "unix".into(),
+                _ => Value::Missing,
+            }
+        })
+        .on(NET),
+        Field::new("fd.connected", Type::Bool, "the connection stands or is being made", |e, _| {
+            connect(e).map(|connect| matches!(connect.result, 0 | -115)).into()
+        })
+        .on(NET),
+        Field::wire("destination.ip", Type::Ip, "address connected to", |e, _| ip(remote(e))).on(NET),
+        Field::wire("destination.address", Type::Text, "address or unix path connected to", |e, _| {
+            match unix_path(e) {
+                Some(path) => Value::some_text(path),
+                None => ip_text(remote(e)),
+            }
+        })
+        .on(NET),
+        Field::wire("source.ip", Type::Ip, "address connected from", |e, _| ip(local(e))).on(NET),
+        Field::wire("source.address", Type::Text, "address connected from", |e, _| ip_text(local(e))).on(NET),
+        Field::wire("network.type", Type::Text, "ipv4, ipv6", |e, _| {
+            match connect(e).map(|connect| connect.family) {
+                Some(flags::AF_INET) => "ipv4".into(),
+                Some(flags::AF_INET6) => "ipv6".into(),
+                _ => Value::Missing,
+            }
+        })
+        .on(NET),
+        Field::wire("network.direction", Type::Text, "egress: the host's process connects", |e, _| {
+            remote(e).map(|_| "egress").into()
+        })
+        .on(NET),
+        Field::wire("related.ip", Type::List, "all addresses of the event", |e, _| {
+            let ends = [local(e), remote(e)].into_iter().flatten();
+            Value::some_list(
+                ends.map(|end| Cow::Owned(end.ip().to_canonical().to_string().into_bytes())).collect(),
+            )
+        })
+        .on(NET),
+    ];

@@ -1,0 +1,551 @@
+//! Fields of processes, users, containers: who did it.
+
+use super::render::{arguments, command_line, event_type};
+use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags};
+use crate::event::Body;
+use crate::process::{Container, Process};
+use crate::{Event, EventKind, KindSet, Text};
+use std::borrow::Cow;
+
+const EXEC: KindSet = KindSet::of(&[EventKind::Exec]);
+
+fn me(event: &Event) -> Option<&Process> {
+    event.process.as_deref()
+}
+
+fn leader(event: &Event) -> Option<&Process> {
+    event.session_leader.as_deref()
+}
+
+fn text<'e>(process: Option<&'e Process>, take: fn(&'e Process) -> &'e Text) -> Value<'e> {
+    process.map_or(Value::Missing, |process| Value::some_text(take(process)))
+}
+
+fn number<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
+    process.map(take).into()
+}
+
+/// A number that ECS keeps as a keyword.
+fn keyword<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
+    process.map_or(Value::Missing, |process| Value::owned(take(process).to_string()))
+}
+
+/// A namespace or device number, of which 0 says that it is not known.
+fn known<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
+    process.map(take).filter(|number| *number != 0).into()
+}
+
+fn argv0(process: Option<&Process>) -> Value<'_> {
+    process.and_then(|process| process.args.iter().next()).map_or(Value::Missing, Value::text)
+}
+
+/// Ancestor `n`: 0 is the process itself.
+fn ancestor(event: &Event, n: u32) -> Option<&Process> {
+    match n {
+        0 => me(event),
+        n => event.lineage.get(usize::try_from(n).ok()?.checked_sub(1)?).map(AsRef::as_ref),
+    }
+}
+
+/// With an index one ancestor's text; without, the texts of all, of which any may match.
+fn ancestry<'e>(event: &'e Event, arg: &Arg, take: fn(&'e Process) -> Option<&'e [u8]>) -> Value<'e> {
+    match arg {
+        Arg::Index(n) => ancestor(event, *n).and_then(take).map_or(Value::Missing, Value::text),
+        _ => Value::some_list(
+            event.lineage.iter().filter_map(|process| take(process)).map(Cow::Borrowed).collect(),
+        ),
+    }
+}
+
+fn bytes(text: &Text) -> Option<&[u8]> {
+    (!text.is_empty()).then(|| text.as_bytes())
+}
+
+fn user_name(event: &Event, uid: u32) -> Value<'_> {
+    event.around.users.users.get(&uid).map_or(Value::Missing, Value::some_text)
+}
+
+fn group_name(event: &Event, gid: u32) -> Value<'_> {
+    event.around.users.groups.get(&gid).map_or(Value::Missing, Value::some_text)
+}
+
+fn container(event: &Event) -> Option<&Container> {
+    me(event)?.workload.container.as_ref()
+}
+
+fn arg_list(process: Option<&Process>) -> Value<'_> {
+    process
+        .map_or(Value::Missing, |process| Value::some_list(process.args.iter().map(Cow::Borrowed).collect()))
+}
+
+fn capability_list<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
+    process.map_or(Value::Missing, |process| {
+        Value::some_list(
+            flags::capabilities(take(process)).map(|name| Cow::Borrowed(name.as_bytes())).collect(),
+        )
+    })
+}
+
+fn capability_text<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
+    process.map_or(Value::Missing, |process| {
+        Value::owned(flags::capabilities(take(process)).collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// Wall clock of a time on the boot clock, by the offset that the event itself shows.
+fn wall(event: &Event, boot_ns: u64) -> Option<i64> {
+    let source = event.source?;
+    let ago = i64::try_from(source.boot_ns).ok()?.checked_sub(i64::try_from(boot_ns).ok()?)?;
+    event.time_ns.checked_sub(ago)
+}
+
+fn start<'e>(event: &Event, process: Option<&Process>) -> Value<'e> {
+    process.and_then(|process| wall(event, process.start_boot_ns)).map_or(Value::Missing, Value::Time)
+}
+
+fn age_ns(event: &Event) -> Option<u64> {
+    event.source?.boot_ns.checked_sub(me(event)?.start_boot_ns)
+}
+
+/// The device number that `proc.tty` has (34816 is pts/0), split as the kernel's `new_decode_dev`.
+fn tty<'e>(event: &Event, take: fn(u32) -> u32) -> Value<'e> {
+    me(event).map(|process| process.tty).filter(|tty| *tty != 0).map(take).into()
+}
+
+fn tty_major(tty: u32) -> u32 {
+    (tty & 0xfff00) >> 8
+}
+
+fn tty_minor(tty: u32) -> u32 {
+    (tty & 0xff) | ((tty >> 12) & 0xfff00)
+}
+
+fn exit_status(event: &Event) -> Option<u32> {
+    if let Body::Exit { status, .. } = event.body { Some(status) } else { None }
+}
+
+/// Rows that exist for a process, its parent and its session leader alike.
+macro_rules! ecs_process {
+    ($prefix:literal, $who:expr) => {
+        [
+            Field::wire(
+                concat!($prefix, ".entity_id"),
+                Type::Text,
+                "stable id: hash of machine, boot, pid, start",
+                |e, _| $who(e).map_or(Value::Missing, |p| Value::owned(p.entity_id.to_string())),
+            )
+            .needs(Need::ProcessTable),
+            Field::wire(concat!($prefix, ".start"), Type::Time, "when the process was created", |e, _| {
+                start(e, $who(e))
+            })
+            .needs(Need::ProcessTable),
+            Field::wire(concat!($prefix, ".user.id"), Type::Text, "effective user id", |e, _| {
+                keyword($who(e), |p| p.creds.euid.into())
+            })
+            .needs(Need::ProcessTable),
+            Field::wire(concat!($prefix, ".user.name"), Type::Text, "effective user's name", |e, _| {
+                $who(e).map_or(Value::Missing, |p| user_name(e, p.creds.euid))
+            })
+            .needs(Need::Host),
+        ]
+    };
+}
+
+const SELF_ROWS: [Field; 4] = ecs_process!("process", me);
+const PARENT_ROWS: [Field; 4] = ecs_process!("process.parent", Event::parent);
+const LEADER_ROWS: [Field; 4] = ecs_process!("process.session_leader", leader);
+
+const fn plain(row: &[Field; 4], n: usize) -> Field {
+    match (row, n) {
+        ([field, ..], 0) | ([_, field, ..], 1) | ([_, _, field, _], 2) | ([_, _, _, field], _) => *field,
+    }
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    plain(&SELF_ROWS, 0),
+    plain(&SELF_ROWS, 1),
+    plain(&SELF_ROWS, 2),
+    plain(&SELF_ROWS, 3),
+    Field::new("proc.name", Type::Text, "command name of the process, at most 15 bytes", |e, _| {
+        text(me(e), |p| &p.comm)
+    })
+    .ecs("process.name")
+    .ocsf("process.name")
+    .kernel(KernelAtom::Comm),
+    Field::new("proc.pid", Type::Number, "process id in the initial pid namespace", |e, _| {
+        number(me(e), |p| p.pid.into())
+    })
+    .ecs("process.pid")
+    .ocsf("process.pid"),
+    Field::new("thread.tid", Type::Number, "thread id in the initial pid namespace", |e, _| {
+        (e.tid != 0).then_some(e.tid).into()
+    })
+    .ecs("process.thread.id")
+    .ocsf("process.tid"),
+    Field::new("proc.vpid", Type::Number, "process id in the process's own pid namespace", |e, _| {
+        known(me(e), |p| p.vpid.into())
+    })
+    .ecs("process.vpid"),
+    Field::new("proc.exepath", Type::Text, "path of the program, as the kernel resolves it", |e, _| {
+        text(me(e), |p| &p.path)
+    })
+    .ecs("process.executable")
+    .ocsf("process.file.path")
+    .kernel(KernelAtom::ExePath),
+    Field::new("proc.exe", Type::Text, "argv[0]: what the process calls itself", |e, _| argv0(me(e))),
+    Field::new("proc.filename", Type::Text, "path given to execve; for a script the script", |e, _| {
+        text(me(e), |p| &p.filename)
+    })
+    .ecs("hostward.process.filename")
+    .needs(Need::ProcessTable),
+    Field::new(
+        "proc.args",
+        Type::Text,
+        "argv[1] and on, joined by blanks; [n]: the n-th of them",
+        |e, arg| {
+            let Some(process) = me(e) else { return Value::Missing };
+            match arg {
+                Arg::Index(n) => {
+                    let n = usize::try_from(*n).unwrap_or(usize::MAX).saturating_add(1);
+                    process.args.iter().nth(n).map_or(Value::Missing, Value::text)
+                }
+                _ => Value::owned(arguments(&process.args)),
+            }
+        },
+    )
+    .takes(ArgKind::OptionalIndex),
+    Field::new("proc.cmdline", Type::Text, "command name and arguments, joined by blanks", |e, _| {
+        me(e).map_or(Value::Missing, |p| Value::owned(command_line(p)))
+    })
+    .ecs("process.command_line")
+    .ocsf("process.cmd_line"),
+    Field::wire("process.args", Type::List, "all arguments, argv[0] first", |e, _| arg_list(me(e))),
+    Field::wire("process.args_count", Type::Number, "how many arguments were taken", |e, _| {
+        me(e).map(|p| p.args.iter().count() as u64).filter(|n| *n > 0).into()
+    }),
+    Field::wire(
+        "hostward.process.args_bytes",
+        Type::Number,
+        "length in bytes of all arguments, when cut",
+        |e, _| me(e).filter(|p| p.args.truncated()).map(|p| p.args.total_bytes).into(),
+    ),
+    Field::new("proc.cwd", Type::Text, "working directory at exec, with a slash at its end", |e, _| {
+        let cwd = me(e).map(|p| p.cwd.as_bytes()).filter(|cwd| !cwd.is_empty());
+        cwd.map_or(Value::Missing, |cwd| match cwd.ends_with(b"/") {
+            true => Value::text(cwd),
+            false => Value::owned([cwd, b"/"].concat()),
+        })
+    }),
+    Field::wire("process.working_directory", Type::Text, "working directory at exec", |e, _| {
+        text(me(e), |p| &p.cwd)
+    }),
+    Field::new("proc.ppid", Type::Number, "process id of the parent", |e, _| known(me(e), |p| p.ppid.into()))
+        .ecs("process.parent.pid")
+        .ocsf("process.parent_process.pid"),
+    plain(&PARENT_ROWS, 0),
+    plain(&PARENT_ROWS, 1),
+    plain(&PARENT_ROWS, 2),
+    plain(&PARENT_ROWS, 3),
+    Field::new("proc.pname", Type::Text, "command name of the parent", |e, _| text(e.parent(), |p| &p.comm))
+        .ecs("process.parent.name")
+        .ocsf("process.parent_process.name")
+        .needs(Need::ProcessTable),
+    Field::new("proc.pexepath", Type::Text, "path of the parent's program", |e, _| {
+        text(e.parent(), |p| &p.path)
+    })
+    .ecs("process.parent.executable")
+    .needs(Need::ProcessTable),
+    Field::new("proc.pexe", Type::Text, "argv[0] of the parent", |e, _| argv0(e.parent()))
+        .needs(Need::ProcessTable),
+    Field::new("proc.pcmdline", Type::Text, "command name and arguments of the parent", |e, _| {
+        e.parent().map_or(Value::Missing, |p| Value::owned(command_line(p)))
+    })
+    .ecs("process.parent.command_line")
+    .needs(Need::ProcessTable),
+    Field::wire("process.parent.args", Type::List, "arguments of the parent", |e, _| arg_list(e.parent()))
+        .needs(Need::ProcessTable),
+    Field::new(
+        "proc.aname",
+        Type::Text,
+        "command name of ancestor [n], 1 is the parent; without [n] any",
+        |e, a| ancestry(e, a, |p| bytes(&p.comm)),
+    )
+    .takes(ArgKind::OptionalIndex)
+    .needs(Need::ProcessTable),
+    Field::new("proc.aexe", Type::Text, "argv[0] of ancestor [n]; without [n] any", |e, a| {
+        ancestry(e, a, |p| p.args.iter().next())
+    })
+    .takes(ArgKind::OptionalIndex)
+    .needs(Need::ProcessTable),
+    Field::new("proc.aexepath", Type::Text, "program path of ancestor [n]; without [n] any", |e, a| {
+        ancestry(e, a, |p| bytes(&p.path))
+    })
+    .takes(ArgKind::OptionalIndex)
+    .needs(Need::ProcessTable),
+    Field::new("proc.apid", Type::Number, "process id of ancestor [n]", |e, a| match a {
+        Arg::Index(n) => number(ancestor(e, *n), |p| p.pid.into()),
+        _ => known(e.parent(), |p| p.pid.into()),
+    })
+    .takes(ArgKind::OptionalIndex)
+    .needs(Need::ProcessTable),
+    Field::new("proc.sid", Type::Number, "session id", |e, _| known(me(e), |p| p.sid.into()))
+        .ecs("process.session_leader.pid"),
+    plain(&LEADER_ROWS, 0),
+    plain(&LEADER_ROWS, 1),
+    plain(&LEADER_ROWS, 2),
+    plain(&LEADER_ROWS, 3),
+    Field::new("proc.sname", Type::Text, "command name of the session leader", |e, _| {
+        text(leader(e), |p| &p.comm)
+    })
+    .ecs("process.session_leader.name")
+    .needs(Need::ProcessTable),
+    Field::wire("process.session_leader.executable", Type::Text, "program of the session leader", |e, _| {
+        text(leader(e), |p| &p.path)
+    })
+    .needs(Need::ProcessTable),
+    Field::new("proc.pgid", Type::Number, "process group id", |e, _| known(me(e), |p| p.pgid.into()))
+        .ecs("process.group_leader.pid"),
+    Field::new("proc.vpgid", Type::Number, "process group id in the process's own pid namespace", |e, _| {
+        known(me(e), |p| p.vpgid.into())
+    }),
+    Field::new("proc.is_vpgid_leader", Type::Bool, "the process leads its process group", |e, _| {
+        me(e).filter(|p| p.vpid != 0).map(|p| p.vpid == p.vpgid).into()
+    }),
+    Field::new(
+        "proc.tty",
+        Type::Number,
+        "controlling terminal as a device number (34816: pts/0); 0: none",
+        |e, _| number(me(e), |p| p.tty.into()),
+    ),
+    Field::wire("process.tty.char_device.major", Type::Number, "major number of the terminal", |e, _| {
+        tty(e, tty_major)
+    }),
+    Field::wire("process.tty.char_device.minor", Type::Number, "minor number of the terminal", |e, _| {
+        tty(e, tty_minor)
+    }),
+    Field::wire("process.interactive", Type::Bool, "the process has a terminal", |e, _| {
+        me(e).map(|p| p.tty != 0).into()
+    }),
+    Field::new("proc.duration", Type::Number, "ns from the creation of the process to the event", |e, _| {
+        age_ns(e).into()
+    }),
+    Field::wire("process.uptime", Type::Number, "seconds that the process lived (exit only)", |e, _| {
+        exit_status(e).and_then(|_| age_ns(e)).map(|ns| ns / 1_000_000_000).into()
+    }),
+    Field::wire(
+        "process.exit_code",
+        Type::Number,
+        "exit code; 128 + signal when a signal ended it",
+        |e, _| exit_status(e).map(|s| if s & 0x7f == 0 { (s >> 8) & 0xff } else { 128 + (s & 0x7f) }).into(),
+    ),
+    Field::wire("process.end", Type::Time, "when the process ended", |e, _| {
+        exit_status(e).map_or(Value::Missing, |_| Value::Time(e.time_ns))
+    }),
+    Field::new("proc.exit.signal", Type::Number, "signal that ended the process", |e, _| {
+        exit_status(e).map(|s| s & 0x7f).filter(|signal| *signal != 0).into()
+    })
+    .on(KindSet::of(&[EventKind::Exit]))
+    .ecs("hostward.process.exit_signal"),
+    Field::new("proc.exit.core_dumped", Type::Bool, "a core dump was written", |e, _| {
+        exit_status(e).filter(|s| s & 0x7f != 0).map(|s| s & 0x80 != 0).into()
+    })
+    .on(KindSet::of(&[EventKind::Exit]))
+    .ecs("hostward.process.core_dumped"),
+    Field::new("proc.cpu.user_ns", Type::Number, "user CPU time of all threads, ns (exit only)", |e, _| {
+        if let Body::Exit { utime_ns, .. } = e.body { Value::number(utime_ns) } else { Value::Missing }
+    })
+    .on(KindSet::of(&[EventKind::Exit]))
+    .ecs("hostward.process.cpu.user_ns"),
+    Field::new(
+        "proc.cpu.system_ns",
+        Type::Number,
+        "system CPU time of all threads, ns (exit only)",
+        |e, _| {
+            if let Body::Exit { stime_ns, .. } = e.body { Value::number(stime_ns) } else { Value::Missing }
+        },
+    )
+    .on(KindSet::of(&[EventKind::Exit]))
+    .ecs("hostward.process.cpu.system_ns"),
+    Field::new("proc.is_exe_from_memfd", Type::Bool, "the program was made by memfd_create", |e, _| {
+        me(e).filter(|p| !p.path.is_empty()).map(|p| p.memfd).into()
+    })
+    .ecs("hostward.process.memfd"),
+    Field::new("proc.exe_deleted", Type::Bool, "the program had no name left when it was started", |e, _| {
+        me(e).filter(|p| p.exe.ino != 0).map(|p| p.exe.nlink == 0 && !p.memfd).into()
+    })
+    .ecs("hostward.process.deleted"),
+    Field::new("proc.exe_ino", Type::Number, "inode number of the program", |e, _| {
+        known(me(e), |p| p.exe.ino)
+    }),
+    Field::new("proc.exe_ino.ctime", Type::Number, "change time of the program's inode, ns", |e, _| {
+        me(e).filter(|p| p.exe.ino != 0).map(|p| p.exe.ctime_ns).into()
+    }),
+    Field::new("proc.exe_ino.mtime", Type::Number, "modification time of the program's inode, ns", |e, _| {
+        me(e).filter(|p| p.exe.ino != 0).map(|p| p.exe.mtime_ns).into()
+    }),
+    Field::new(
+        "proc.exe_ino.ctime_duration_proc_start",
+        Type::Number,
+        "ns from the last change of the program's inode to the start of the process",
+        |e, _| {
+            let process = me(e).filter(|p| p.exe.ino != 0);
+            let ns = process.and_then(|p| wall(e, p.start_boot_ns)?.checked_sub(p.exe.ctime_ns));
+            ns.filter(|ns| *ns >= 0).into()
+        },
+    ),
+    Field::new(
+        "proc.stdin.type",
+        Type::Text,
+        "what descriptor 0 was at exec: socket, fifo, char_device, …",
+        |e, _| me(e).and_then(|p| p.stdin.name()).into(),
+    )
+    .ecs("hostward.process.stdin"),
+    Field::new("proc.stdout.type", Type::Text, "what descriptor 1 was at exec", |e, _| {
+        me(e).and_then(|p| p.stdout.name()).into()
+    })
+    .ecs("hostward.process.stdout"),
+    Field::new("user.uid", Type::Number, "effective user id", |e, _| number(me(e), |p| p.creds.euid.into())),
+    Field::new("user.name", Type::Text, "effective user's name", |e, _| {
+        me(e).map_or(Value::Missing, |p| user_name(e, p.creds.euid))
+    })
+    .needs(Need::Host),
+    Field::wire("user.id", Type::Text, "effective user id", |e, _| keyword(me(e), |p| p.creds.euid.into())),
+    Field::wire("process.real_user.id", Type::Text, "real user id", |e, _| {
+        keyword(me(e), |p| p.creds.uid.into())
+    }),
+    Field::wire("process.real_user.name", Type::Text, "real user's name", |e, _| {
+        me(e).map_or(Value::Missing, |p| user_name(e, p.creds.uid))
+    })
+    .needs(Need::Host),
+    Field::wire("process.saved_user.id", Type::Text, "saved user id", |e, _| {
+        keyword(me(e), |p| p.creds.suid.into())
+    }),
+    Field::new("group.gid", Type::Number, "effective group id", |e, _| {
+        number(me(e), |p| p.creds.egid.into())
+    }),
+    Field::new("group.name", Type::Text, "effective group's name", |e, _| {
+        me(e).map_or(Value::Missing, |p| group_name(e, p.creds.egid))
+    })
+    .ecs("process.group.name")
+    .needs(Need::Host),
+    Field::wire("process.group.id", Type::Text, "effective group id", |e, _| {
+        keyword(me(e), |p| p.creds.egid.into())
+    }),
+    Field::wire("process.real_group.id", Type::Text, "real group id", |e, _| {
+        keyword(me(e), |p| p.creds.gid.into())
+    }),
+    Field::new("user.loginuid", Type::Number, "audit login uid; -1: unset", |e, _| {
+        me(e).map(|p| if p.loginuid == u32::MAX { -1 } else { i64::from(p.loginuid) }).into()
+    })
+    .ecs("hostward.process.loginuid"),
+    Field::new("user.loginname", Type::Text, "name of the audit login uid", |e, _| {
+        me(e).map_or(Value::Missing, |p| user_name(e, p.loginuid))
+    })
+    .ecs("hostward.process.login_user")
+    .needs(Need::Host),
+    Field::new(
+        "thread.cap_effective",
+        Type::Text,
+        "effective capabilities, CAP_* joined by blanks",
+        |e, _| capability_text(me(e), |p| p.creds.cap_effective),
+    ),
+    Field::new("thread.cap_permitted", Type::Text, "permitted capabilities", |e, _| {
+        capability_text(me(e), |p| p.creds.cap_permitted)
+    }),
+    Field::new("thread.cap_inheritable", Type::Text, "inheritable capabilities", |e, _| {
+        capability_text(me(e), |p| p.creds.cap_inheritable)
+    }),
+    Field::wire("process.thread.capabilities.effective", Type::List, "effective capabilities", |e, _| {
+        capability_list(me(e), |p| p.creds.cap_effective)
+    }),
+    Field::wire("process.thread.capabilities.permitted", Type::List, "permitted capabilities", |e, _| {
+        capability_list(me(e), |p| p.creds.cap_permitted)
+    }),
+    Field::new("proc.mnt_ns", Type::Number, "inode number of the mount namespace", |e, _| {
+        known(me(e), |p| p.ns.mnt.into())
+    })
+    .ecs("hostward.process.namespace.mnt"),
+    Field::new("proc.pid_ns", Type::Number, "inode number of the pid namespace", |e, _| {
+        known(me(e), |p| p.ns.pid.into())
+    })
+    .ecs("hostward.process.namespace.pid"),
+    Field::new("proc.net_ns", Type::Number, "inode number of the network namespace", |e, _| {
+        known(me(e), |p| p.ns.net.into())
+    })
+    .ecs("hostward.process.namespace.net"),
+    Field::new("proc.user_ns", Type::Number, "inode number of the user namespace", |e, _| {
+        known(me(e), |p| p.ns.user.into())
+    })
+    .ecs("hostward.process.namespace.user"),
+    Field::new(
+        "container.id",
+        Type::Text,
+        "first 12 characters of the container's id; `host` outside of any",
+        |e, _| match (me(e), container(e)) {
+            (_, Some(container)) => Value::text(container.short_id()),
+            (Some(_), None) => Value::text(b"host"),
+            (None, None) => Value::Missing,
+        },
+    )
+    .needs(Need::Cgroup),
+    Field::new("container.full_id", Type::Text, "whole id of the container", |e, _| {
+        container(e).map_or(Value::Missing, |c| Value::some_text(&c.id))
+    })
+    .ecs("container.id")
+    .ocsf("container.uid")
+    .needs(Need::Cgroup),
+    Field::new("container.type", Type::Text, "container runtime, as the cgroup tells it", |e, _| {
+        container(e).map_or(Value::Missing, |c| Value::some_text(&c.runtime))
+    })
+    .ecs("container.runtime")
+    .needs(Need::Cgroup),
+    Field::new("k8s.pod.uid", Type::Text, "uid of the pod", |e, _| {
+        container(e).map_or(Value::Missing, |c| Value::some_text(&c.pod_uid))
+    })
+    .ecs("orchestrator.resource.id")
+    .needs(Need::Cgroup),
+    Field::new("systemd.unit", Type::Text, "systemd unit, or the scope of a login session", |e, _| {
+        me(e).map_or(Value::Missing, |p| Value::some_text(&p.workload.unit))
+    })
+    .ecs("hostward.systemd.unit")
+    .needs(Need::Cgroup),
+    Field::new("systemd.slice", Type::Text, "systemd slice", |e, _| {
+        me(e).map_or(Value::Missing, |p| Value::some_text(&p.workload.slice))
+    })
+    .ecs("hostward.systemd.slice")
+    .needs(Need::Cgroup),
+    Field::new("cgroup.id", Type::Number, "cgroup id (inode)", |e, _| known(me(e), |p| p.workload.cgroup.id))
+        .ecs("hostward.cgroup.id"),
+    Field::new("cgroup.path", Type::Text, "cgroup path, as far as it is known", |e, _| {
+        let Some(workload) = me(e).map(|p| &p.workload) else { return Value::Missing };
+        if workload.path.is_empty() {
+            Value::some_text(&workload.cgroup.leaf)
+        } else {
+            Value::some_text(&workload.path)
+        }
+    })
+    .ecs("hostward.cgroup.path")
+    .needs(Need::Cgroup),
+    Field::new("proc.killed_by_kernel", Type::Bool, "a response killed the process inside execve", |e, _| {
+        if let Body::Exec { killed } = e.body { killed.into() } else { Value::Missing }
+    })
+    .on(EXEC),
+    Field::new(
+        "evt.type",
+        Type::Text,
+        "name of the system call or of what happened: execve, openat, procexit, …",
+        |e, _| event_type(e).into(),
+    )
+    .ecs("hostward.evt.type"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_number_splits_as_the_kernel_does() {
+        assert_eq!((tty_major(34816), tty_minor(34816)), (136, 0));
+        assert_eq!((tty_major(0x0010_8801), tty_minor(0x0010_8801)), (136, 0x101));
+    }
+}
