@@ -70,6 +70,13 @@ pub enum Fact {
         cgroup_id: u64,
         /// Path below the hierarchy's root, e.g. `/system.slice/ssh.service`.
         path: Text,
+        /// The process asked about; 0: none in particular. In the root cgroup (id 1 or 0) the path
+        /// holds for this process alone, as it comes from a v1 hierarchy.
+        #[serde(default)]
+        pid: u32,
+        /// Its start, CLOCK_BOOTTIME ns; 0: not known.
+        #[serde(default)]
+        start_boot_ns: u64,
     },
     /// Something about the agent that belongs into the feed: started, rules reloaded, ….
     Notice(Notice),
@@ -98,6 +105,15 @@ pub enum Lookup {
         cgroup_id: u64,
         /// A process in it.
         pid: u32,
+        /// Its start, CLOCK_BOOTTIME ns, so that a successor of the same pid is not taken for it.
+        start_boot_ns: u64,
+    },
+    /// A process that acted and of which no fork, exec or seed was seen; [`Fact::Process`] answers.
+    Process {
+        /// Its process id.
+        pid: u32,
+        /// Its start, CLOCK_BOOTTIME ns.
+        start_boot_ns: u64,
     },
 }
 
