@@ -1,1 +1,64 @@
-//! TODO
+//! Context for events: which process, which ancestors, which container or unit.
+//!
+//! # Why it exists
+//! A kernel record says what one task did. A rule and an analyst ask who that task was: its
+//! program and arguments, what started it, where it runs. The answers lie in earlier records, in
+//! processes that lived before the agent, and in the names of cgroups. This crate keeps them.
+//!
+//! # How it works
+//! [`Enricher::handle`] takes one [`Input`] and appends what follows from it: for every ring record
+//! exactly one [`Event`], in the order of the inputs, and now and then a [`Lookup`] that somebody
+//! with access to the host answers by a [`Fact`]. Nothing waits for an answer: events go out with
+//! what is known, and the answer serves the events after it.
+//!
+//! Processes are kept by pid, and told apart by their start. /proc tells a start to 10 ms, so starts
+//! are compared by that tick. A process is learnt from four sources, and whichever comes first, the
+//! better one stands in the end: its exec, a seed (task iterator or /proc), its fork (it inherits
+//! from its parent), or, failing all, the record of something it did. A few former images of a
+//! process are kept, so that a record of the slower ring is told with the program that ran then.
+//!
+//! Ancestors are those that created a process, not those it was handed to. When a process
+//! ends, its children take its snapshot over, so a daemon keeps its ancestry however long it lives.
+//! The ended process itself is kept for a while ([`Config::ended_ttl_s`]) for records that come late.
+//!
+//! # What can go wrong
+//! - *More processes than [`Config::max_processes`]*: the one that did nothing for longest is
+//!   forgotten (counted in [`Stats::processes_evicted`]); when it acts again it is asked for anew.
+//! - *Lost exits*: a gap of exits leaves ended processes in the table until their pid comes
+//!   up again or the bound pushes them out.
+//! - *Lost execs*: the process keeps its former program until its next exec.
+//! - *A setuid without an exec* is seen at the next open or connect, and only in the effective ids.
+//! - *Facts of the machine come late*: ids are minted from them, so [`Fact::Host`] and
+//!   [`Fact::Clock`] must be the first inputs; processes met before keep ids of no machine.
+//! - *An agent in a time namespace of its own* would read other starts from /proc than the kernel
+//!   records; run it in the initial one.
+//!
+//! # Not here
+//! Reading anything of the host (`hostward-host`), deciding anything (`hostward-policy`).
+
+mod bounded;
+mod config;
+mod enricher;
+mod image;
+mod table;
+mod workload;
+
+pub use config::{Config, Stats};
+pub use enricher::Enricher;
+#[doc(no_inline)]
+pub use hostward_event::fact::{Fact, Input, Lookup};
+
+use hostward_event::Event;
+use std::sync::Arc;
+
+/// Most ancestors of a process that an event tells.
+pub const MAX_LINEAGE: usize = 16;
+
+/// What follows from an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// An event, complete as far as it is known now.
+    Event(Arc<Event>),
+    /// A question to the host; its answer comes back as a [`Fact`], or never.
+    Lookup(Lookup),
+}

@@ -1,0 +1,282 @@
+//! The one entry: inputs in, events and lookups out.
+
+use crate::image::{Birth, Identity};
+use crate::table::{Table, Who};
+use crate::workload::{Place, Workloads, is_root};
+use crate::{Config, Output, Stats};
+use hostward_event::event::{Body, Event, Surroundings};
+use hostward_event::fact::{Fact, Input, Lookup, Notice, SeedProcess};
+use hostward_event::process::{Process, Workload};
+use hostward_event::raw::{Gap, RawBody, RawEvent, RawTask};
+use hostward_event::{EventId, EventKind, IdMint, Text};
+use std::sync::Arc;
+
+/// The process table and the cgroup table, and what events get from them.
+#[derive(Debug)]
+pub struct Enricher {
+    table: Table,
+    workloads: Workloads,
+    around: Arc<Surroundings>,
+    clock_offset_ns: i64,
+    sequence: u64,
+    root_lookups: bool,
+    seeds: u64,
+    lookups: u64,
+    answers: u64,
+}
+
+impl Enricher {
+    /// Empty tables.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            table: Table::new(config),
+            workloads: Workloads::new(config.max_cgroups),
+            around: Arc::default(),
+            clock_offset_ns: 0,
+            sequence: 0,
+            root_lookups: config.root_lookups,
+            seeds: 0,
+            lookups: 0,
+            answers: 0,
+        }
+    }
+
+    /// Takes one input in and appends what follows. A ring record, a gap and a notice give exactly
+    /// one event each; other inputs give none. [`Input::Action`] is not for this crate.
+    pub fn handle(&mut self, input: &Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Raw(raw) => self.raw(raw, out),
+            Input::Gap(gap) => self.gap(*gap, out),
+            Input::Fact(fact) => self.learn(fact, out),
+            Input::Tick(boot_ns) => self.table.advance(*boot_ns),
+            Input::Action(_) => {}
+        }
+        for (pid, start_boot_ns) in self.table.take_unknown() {
+            self.ask(Lookup::Process { pid, start_boot_ns }, out);
+        }
+    }
+
+    /// Levels and counts.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            processes: self.table.living_count(),
+            ended: self.table.ended_count(),
+            cgroups: self.workloads.len(),
+            events: self.sequence,
+            inferred: self.table.counts.inferred,
+            seeds: self.seeds,
+            processes_evicted: self.table.counts.evicted,
+            cgroups_evicted: self.workloads.evicted(),
+            exits_missed: self.table.counts.exits_missed,
+            lookups: self.lookups,
+            answers: self.answers,
+        }
+    }
+
+    /// The living process of this pid, as far as it is known.
+    pub fn process(&self, pid: u32) -> Option<&Arc<Process>> {
+        self.table.process(pid)
+    }
+
+    /// All living processes, in no order.
+    pub fn processes(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.table.processes()
+    }
+
+    /// Machine, agent and names as events carry them now.
+    pub fn surroundings(&self) -> &Arc<Surroundings> {
+        &self.around
+    }
+
+    /// Mints ids as this enricher does, for records derived from its events.
+    pub fn mint(&self) -> &IdMint {
+        &self.table.mint
+    }
+
+    /// The wall clock at a boot time, ns since the epoch.
+    pub fn wall_ns(&self, boot_ns: u64) -> i64 {
+        i64::try_from(boot_ns).unwrap_or(i64::MAX).saturating_add(self.clock_offset_ns)
+    }
+
+    fn raw(&mut self, raw: &RawEvent, out: &mut Vec<Output>) {
+        let (source, task) = (&raw.source, &raw.task);
+        let at_ns = source.boot_ns;
+        self.table.advance(at_ns);
+        let (who, body) = match &raw.body {
+            RawBody::Fork { parent_start_boot_ns, vpid, pid_ns } => {
+                let parent = Identity::new(task.ppid, *parent_start_boot_ns);
+                let workload = self.place_of_task(task, parent, at_ns, out);
+                let birth = Birth { vpid: *vpid, pid_ns: *pid_ns };
+                (self.table.fork(task, *parent_start_boot_ns, birth, workload, at_ns), Body::Fork)
+            }
+            RawBody::Exec(exec) => {
+                let workload = self.place_of_exec(task, &exec.cgroup, at_ns, out);
+                (self.table.exec(task, exec, workload, at_ns), Body::Exec { killed: exec.killed })
+            }
+            RawBody::Exit { status, utime_ns, stime_ns } => {
+                let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
+                let body = Body::Exit { status: *status, utime_ns: *utime_ns, stime_ns: *stime_ns };
+                (self.table.exit(task, workload, at_ns), body)
+            }
+            RawBody::Open(open) => (self.act(task, at_ns, out), Body::Open(open.clone())),
+            RawBody::Connect(connect) => (self.act(task, at_ns, out), Body::Connect(connect.clone())),
+        };
+        let Who { process, lineage, session_leader } = who;
+        let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);
+        self.sequence += 1;
+        out.push(Output::Event(Arc::new(Event {
+            id,
+            sequence: self.sequence,
+            time_ns: self.wall_ns(at_ns),
+            created_ns: self.wall_ns(source.received_boot_ns),
+            source: Some(*source),
+            tid: task.tid,
+            process: Some(process),
+            lineage,
+            session_leader,
+            around: self.around.clone(),
+            body,
+            alert: None,
+        })));
+    }
+
+    fn act(&mut self, task: &RawTask, at_ns: u64, out: &mut Vec<Output>) -> Who {
+        let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
+        self.table.act(task, workload, at_ns)
+    }
+
+    /// Where the task of a record runs that tells nothing but an id: mostly where `like` runs.
+    fn place_of_task(
+        &mut self,
+        task: &RawTask,
+        like: Identity,
+        at_ns: u64,
+        out: &mut Vec<Output>,
+    ) -> Arc<Workload> {
+        if let Some(known) = self.table.workload(like) {
+            let same = known.cgroup.id == task.cgroup_id;
+            if same || task.cgroup_id == 0 || (is_root(known.cgroup.id) && is_root(task.cgroup_id)) {
+                return known.clone();
+            }
+        }
+        let place = self.workloads.place_by_id(task.cgroup_id, at_ns);
+        self.settle(place, task, out)
+    }
+
+    fn place_of_exec(
+        &mut self,
+        task: &RawTask,
+        cgroup: &hostward_event::raw::RawCgroup,
+        at_ns: u64,
+        out: &mut Vec<Output>,
+    ) -> Arc<Workload> {
+        if !is_root(cgroup.id) {
+            let place = self.workloads.place(cgroup, at_ns);
+            return self.settle(place, task, out);
+        }
+        let (pid, start_boot_ns) = (task.pid, task.start_boot_ns);
+        if self.root_lookups {
+            self.ask(Lookup::CgroupPath { cgroup_id: cgroup.id, pid, start_boot_ns }, out);
+        }
+        let known = self.table.workload(Identity::of(task)).filter(|known| is_root(known.cgroup.id));
+        match known {
+            Some(known) => known.clone(),
+            None => self.workloads.place(cgroup, at_ns).workload,
+        }
+    }
+
+    fn settle(&mut self, place: Place, task: &RawTask, out: &mut Vec<Output>) -> Arc<Workload> {
+        if place.ask {
+            let cgroup_id = place.workload.cgroup.id;
+            let (pid, start_boot_ns) = (task.pid, task.start_boot_ns);
+            self.ask(Lookup::CgroupPath { cgroup_id, pid, start_boot_ns }, out);
+        }
+        place.workload
+    }
+
+    fn ask(&mut self, lookup: Lookup, out: &mut Vec<Output>) {
+        self.lookups += 1;
+        out.push(Output::Lookup(lookup));
+    }
+
+    fn learn(&mut self, fact: &Fact, out: &mut Vec<Output>) {
+        match fact {
+            Fact::Clock { offset_ns } => self.clock_offset_ns = *offset_ns,
+            Fact::Host(host) => {
+                self.table.mint = IdMint::new(&host.machine_id, &host.boot_id);
+                Arc::make_mut(&mut self.around).host = host.clone();
+            }
+            Fact::Agent(agent) => Arc::make_mut(&mut self.around).agent = agent.clone(),
+            Fact::Users(users) => Arc::make_mut(&mut self.around).users = users.clone(),
+            Fact::Process(seed) => self.seed(seed, out),
+            Fact::CgroupPath { cgroup_id, path, pid, start_boot_ns } => {
+                self.answers += 1;
+                self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
+            }
+            Fact::Notice(notice) => self.notice(notice, out),
+        }
+    }
+
+    fn seed(&mut self, seed: &SeedProcess, out: &mut Vec<Output>) {
+        self.seeds += 1;
+        let workload = if is_root(seed.cgroup.id) {
+            self.workloads.in_root(&seed.cgroup, &seed.cgroup_path)
+        } else {
+            let place = self.workloads.place(&seed.cgroup, 0);
+            if seed.cgroup_path.is_empty() {
+                let task = RawTask { pid: seed.pid, start_boot_ns: seed.start_boot_ns, ..RawTask::default() };
+                self.settle(place, &task, out)
+            } else {
+                self.learn_path(seed.cgroup.id, &seed.cgroup_path, Identity::new(0, 0));
+                self.workloads.place(&seed.cgroup, 0).workload
+            }
+        };
+        self.table.seed(seed, workload);
+    }
+
+    fn learn_path(&mut self, cgroup_id: u64, path: &Text, asked: Identity) {
+        if is_root(cgroup_id) {
+            let Some(known) = self.table.workload(asked) else { return };
+            if known.path != *path && is_root(known.cgroup.id) {
+                let workload = self.workloads.in_root(&known.cgroup, path);
+                self.table.relocate_process(asked, &workload);
+            }
+            return;
+        }
+        for workload in self.workloads.learn(cgroup_id, path) {
+            self.table.relocate_cgroup(&workload);
+        }
+    }
+
+    fn gap(&mut self, gap: Gap, out: &mut Vec<Output>) {
+        self.table.advance(gap.boot_ns);
+        let id = self.table.mint.event(EventKind::Gap, gap.cpu, gap.first, gap.boot_ns);
+        // Two kinds may be lost at once on one CPU.
+        let id = self.table.mint.derived(id, gap.lost.name().as_bytes());
+        self.without_process(id, gap.boot_ns, Body::Gap(gap), out);
+    }
+
+    fn notice(&mut self, notice: &Notice, out: &mut Vec<Output>) {
+        let id = self.table.mint.event(EventKind::Agent, 0, self.sequence + 1, notice.boot_ns);
+        let id = self.table.mint.derived(id, notice.action.as_bytes());
+        self.without_process(id, notice.boot_ns, Body::Agent(notice.clone()), out);
+    }
+
+    fn without_process(&mut self, id: EventId, boot_ns: u64, body: Body, out: &mut Vec<Output>) {
+        self.sequence += 1;
+        out.push(Output::Event(Arc::new(Event {
+            id,
+            sequence: self.sequence,
+            time_ns: self.wall_ns(boot_ns),
+            created_ns: self.wall_ns(boot_ns),
+            source: None,
+            tid: 0,
+            process: None,
+            lineage: Vec::new(),
+            session_leader: None,
+            around: self.around.clone(),
+            body,
+            alert: None,
+        })));
+    }
+}

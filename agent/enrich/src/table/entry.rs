@@ -1,0 +1,120 @@
+//! One process of the table.
+
+use crate::image::{Grade, Identity, Image, Observed};
+use hostward_event::process::{Process, Workload};
+use std::sync::Arc;
+
+/// How many former images are kept. Two cover a wrapper that execs a wrapper; a third exec within
+/// the lag of the bulk ring would make its late opens appear as of a later program.
+const MAX_PAST: usize = 2;
+
+/// The nearest ancestor that may still live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// As a fork told it.
+    Exact(Identity),
+    /// As a seed or record told it: it began no later than its child.
+    Pid { pid: u32, until_tick: u64 },
+}
+
+impl Link {
+    pub(crate) const fn pid(self) -> u32 {
+        match self {
+            Self::Exact(identity) => identity.pid,
+            Self::Pid { pid, .. } => pid,
+        }
+    }
+
+    /// The parent by its pid alone; none for what the kernel itself started.
+    pub(crate) const fn by_pid(ppid: u32, child: Identity) -> Option<Self> {
+        if ppid == 0 || ppid == child.pid {
+            return None;
+        }
+        Some(Self::Pid { pid: ppid, until_tick: child.start_tick })
+    }
+
+    pub(crate) fn leads_to(self, identity: Identity) -> bool {
+        match self {
+            Self::Exact(target) => target == identity,
+            Self::Pid { pid, until_tick } => pid == identity.pid && identity.start_tick <= until_tick,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub identity: Identity,
+    pub now: Image,
+    /// Former images, oldest first.
+    pub past: Vec<Image>,
+    /// What was seen to differ from the image since.
+    pub observed: Option<Observed>,
+    /// The fork was seen: the parent is the creator.
+    pub forked: bool,
+    /// Ancestors that have ended, nearest first, up to the one that `link` leads to.
+    pub kin: Vec<Arc<Process>>,
+    pub link: Option<Link>,
+}
+
+impl Entry {
+    pub(crate) fn new(identity: Identity, process: Process, grade: Grade) -> Self {
+        let link = Link::by_pid(process.ppid, identity);
+        let now = Image { process: Arc::new(process), since_ns: 0, grade };
+        Self { identity, now, past: Vec::new(), observed: None, forked: false, kin: Vec::new(), link }
+    }
+
+    /// What the process was at that time, or the oldest that is known of it.
+    pub(crate) fn image_at(&self, at_ns: u64) -> &Image {
+        if at_ns >= self.now.since_ns {
+            return &self.now;
+        }
+        let then = self.past.iter().rev().find(|image| image.since_ns <= at_ns);
+        then.or(self.past.first()).unwrap_or(&self.now)
+    }
+
+    /// The oldest image that is known.
+    pub(crate) fn first_mut(&mut self) -> &mut Image {
+        self.past.first_mut().unwrap_or(&mut self.now)
+    }
+
+    /// The process became another program.
+    pub(crate) fn succeed(&mut self, process: Process, at_ns: u64) {
+        let image = Image { process: Arc::new(process), since_ns: at_ns, grade: Grade::Executed };
+        if at_ns < self.now.since_ns {
+            return;
+        }
+        self.past.push(std::mem::replace(&mut self.now, image));
+        if self.past.len() > MAX_PAST {
+            self.past.remove(0);
+        }
+        // An open of the other ring may have been read before this exec, and be later than it.
+        self.observed = self.observed.take().filter(|seen| seen.at_ns > at_ns);
+        self.apply_observed();
+    }
+
+    /// Takes in what a record of `observed.at_ns` says, unless something later said it already.
+    pub(crate) fn observe(&mut self, observed: Observed) {
+        let latest = self.observed.as_ref().map_or(0, |seen| seen.at_ns).max(self.now.since_ns);
+        if observed.at_ns >= latest && observed.differs(&self.now.process) {
+            observed.apply(Arc::make_mut(&mut self.now.process));
+            self.observed = Some(observed);
+        }
+    }
+
+    pub(crate) fn apply_observed(&mut self) {
+        if let Some(seen) = self.observed.as_ref().filter(|seen| seen.differs(&self.now.process)) {
+            seen.apply(Arc::make_mut(&mut self.now.process));
+        }
+    }
+
+    pub(crate) fn relocate(&mut self, workload: &Arc<Workload>, of: impl Fn(&Arc<Workload>) -> bool) {
+        for image in self.past.iter_mut().chain([&mut self.now]) {
+            if of(&image.process.workload) {
+                Arc::make_mut(&mut image.process).workload = workload.clone();
+            }
+        }
+        if let Some(seen) = self.observed.as_mut().filter(|seen| of(&seen.workload)) {
+            seen.workload = workload.clone();
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What each kind of record, and a seed, does to the table.
+//!
+//! A record of a process that has ended or was forgotten is answered as well as can be and changes
+//! nothing: the table is never set back by what comes late.
+
+use super::entry::{Entry, Link};
+use super::{Standing, Table, Who};
+use crate::image::{Birth, Grade, Identity, Observed, executed, inferred, inherited, told};
+use hostward_event::fact::SeedProcess;
+use hostward_event::process::Workload;
+use hostward_event::raw::{RawExec, RawTask};
+use std::sync::Arc;
+
+impl Table {
+    /// A process that nothing but this record tells.
+    fn infer(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Entry {
+        let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
+        let observed = Observed::of(task, workload.clone(), at_ns);
+        let mut entry = Entry::new(Identity::of(task), inferred(entity_id, task, workload), Grade::Inferred);
+        entry.observed = Some(observed);
+        entry
+    }
+
+    fn infer_living(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) {
+        let entry = self.infer(task, workload, at_ns);
+        self.counts.inferred += 1;
+        self.unknown.push((task.pid, task.start_boot_ns));
+        self.insert(entry);
+    }
+
+    fn living_or_ended(&self, identity: Identity) -> Option<&Entry> {
+        self.living_as(identity).or_else(|| self.ended.get(&identity))
+    }
+
+    /// Answers for a process that is in the table, ended, or else as its record tells it.
+    fn answer(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
+        match self.living_or_ended(Identity::of(task)) {
+            Some(entry) => self.who(entry, at_ns),
+            None => {
+                let entry = self.infer(task, workload, at_ns);
+                self.who(&entry, at_ns)
+            }
+        }
+    }
+
+    /// A process did something that leaves it what it is.
+    pub(crate) fn act(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
+        match self.standing(Identity::of(task)) {
+            Standing::New => self.infer_living(task, workload.clone(), at_ns),
+            Standing::Living => {
+                if let Some(entry) = self.living.find_mut(task.pid) {
+                    entry.observe(Observed::of(task, workload.clone(), at_ns));
+                }
+            }
+            Standing::Ended | Standing::Forgotten => {}
+        }
+        self.answer(task, workload, at_ns)
+    }
+
+    /// A process was created.
+    pub(crate) fn fork(
+        &mut self,
+        task: &RawTask,
+        parent_start_boot_ns: u64,
+        birth: Birth,
+        workload: Arc<Workload>,
+        at_ns: u64,
+    ) -> Who {
+        let identity = Identity::of(task);
+        let mut own = inferred(self.mint.entity(task.pid, task.start_boot_ns), task, workload.clone());
+        own.vpid = birth.vpid;
+        own.ns.pid = birth.pid_ns;
+        let parent = Identity::new(task.ppid, parent_start_boot_ns);
+        self.know_parent(parent, parent_start_boot_ns, &own);
+        let source = self.living_or_ended(parent).map(|p| p.image_at(task.start_boot_ns).clone());
+        let link = (task.ppid != 0).then_some(Link::Exact(parent));
+        let (process, grade) = match &source {
+            Some(image) => (inherited(&image.process, &own), image.grade.min(Grade::Inherited)),
+            None => (own, Grade::Inferred),
+        };
+
+        match self.standing(identity) {
+            Standing::New => {
+                let mut entry = Entry::new(identity, process, grade);
+                entry.forked = true;
+                self.insert(entry);
+                self.relink(task.pid, link);
+            }
+            Standing::Living => {
+                self.relink_late(identity, link);
+                let Some(entry) = self.living.find_mut(task.pid) else {
+                    return self.answer(task, workload, at_ns);
+                };
+                let first_time = !std::mem::replace(&mut entry.forked, true);
+                let first = entry.first_mut();
+                if first_time && first.grade == Grade::Inferred {
+                    first.process = Arc::new(process);
+                    first.grade = grade;
+                    entry.apply_observed();
+                }
+                for image in entry.past.iter_mut().chain([&mut entry.now]) {
+                    let known = Arc::make_mut(&mut image.process);
+                    known.ppid = task.ppid;
+                    known.start_boot_ns = task.start_boot_ns;
+                }
+                self.refresh_children(task.pid);
+            }
+            Standing::Ended | Standing::Forgotten => {}
+        }
+        self.answer(task, workload, at_ns)
+    }
+
+    /// The fork of a process that is known already tells its creator at last.
+    fn relink_late(&mut self, identity: Identity, link: Option<Link>) {
+        if self.living_as(identity).is_some_and(|entry| !entry.forked) {
+            self.relink(identity.pid, link);
+        }
+    }
+
+    /// A process became another program.
+    pub(crate) fn exec(
+        &mut self,
+        task: &RawTask,
+        exec: &RawExec,
+        workload: Arc<Workload>,
+        at_ns: u64,
+    ) -> Who {
+        let identity = Identity::of(task);
+        let standing = self.standing(identity);
+        let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
+        // The record has the parent of now; the creator is what the table has.
+        let known = self.living_or_ended(identity);
+        let ppid = known.map_or(task.ppid, |entry| entry.now.process.ppid);
+        let process = executed(entity_id, ppid, task, exec, workload.clone());
+        match standing {
+            Standing::Living => {
+                if let Some(entry) = self.living.find_mut(task.pid) {
+                    entry.succeed(process, at_ns);
+                }
+            }
+            Standing::Ended => {
+                if let Some(entry) = self.ended.get_mut(&identity) {
+                    entry.succeed(process, at_ns);
+                }
+            }
+            Standing::New => {
+                let entry = Entry::new(identity, process, Grade::Executed);
+                self.insert(entry);
+            }
+            Standing::Forgotten => {
+                let entry = Entry::new(identity, process, Grade::Executed);
+                return self.who(&entry, at_ns);
+            }
+        }
+        self.answer(task, workload, at_ns)
+    }
+
+    /// A process ended.
+    pub(crate) fn exit(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
+        let standing = self.standing(Identity::of(task));
+        if standing == Standing::New {
+            let entry = self.infer(task, workload.clone(), at_ns);
+            self.counts.inferred += 1;
+            self.end(entry);
+        }
+        let who = self.answer(task, workload, at_ns);
+        if standing == Standing::Living {
+            self.bury(task.pid);
+        }
+        who
+    }
+
+    /// A process lived when it was read.
+    pub(crate) fn seed(&mut self, seed: &SeedProcess, workload: Arc<Workload>) {
+        let identity = Identity::new(seed.pid, seed.start_boot_ns);
+        let mut process = told(self.mint.entity(seed.pid, seed.start_boot_ns), seed, workload);
+        match self.standing(identity) {
+            Standing::New => self.insert(Entry::new(identity, process, Grade::Told)),
+            Standing::Living => {
+                let Some(entry) = self.living.find_mut(seed.pid) else { return };
+                let (forked, handed_over) = (entry.forked, !entry.kin.is_empty());
+                // The kernel's start is the finer one.
+                process.start_boot_ns = process.start_boot_ns.max(entry.now.process.start_boot_ns);
+                if forked || handed_over {
+                    process.ppid = entry.now.process.ppid;
+                }
+                // When an exec is known, the seed is of before it, or tells less of the same.
+                let ppid = process.ppid;
+                let image = entry.first_mut();
+                if image.grade < Grade::Executed {
+                    image.process = Arc::new(process);
+                    image.grade = Grade::Told;
+                }
+                entry.apply_observed();
+                if !forked && !handed_over {
+                    self.relink(seed.pid, Link::by_pid(ppid, identity));
+                }
+                self.refresh_children(seed.pid);
+            }
+            Standing::Ended | Standing::Forgotten => {}
+        }
+    }
+}

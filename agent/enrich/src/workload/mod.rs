@@ -1,0 +1,186 @@
+//! The table of cgroups: each is read once and shared by all that runs in it.
+
+mod names;
+
+use crate::bounded::Bounded;
+use hostward_event::Text;
+use hostward_event::process::{Container, Workload};
+use hostward_event::raw::RawCgroup;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// How often the path of a cgroup is asked for: the first process in it may be gone too soon.
+const MAX_ASKS: u8 = 4;
+/// How long an answer is waited for before another process is asked about, in event time.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
+
+/// Ids are unique within one hierarchy only: v1 or unified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    v1: bool,
+    id: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    workload: Arc<Workload>,
+    /// The names settled it, or the path came.
+    settled: bool,
+    asks: u8,
+    asked_ns: u64,
+}
+
+/// Where a process runs, and whether the host should be asked for more.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub workload: Arc<Workload>,
+    pub ask: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Workloads {
+    known: Bounded<Key, Known>,
+    root: Arc<Workload>,
+    evicted: u64,
+}
+
+/// True for the root, which says nothing: every hierarchy's root has id 1.
+pub(crate) const fn is_root(cgroup_id: u64) -> bool {
+    cgroup_id <= 1
+}
+
+impl Workloads {
+    pub(crate) fn new(limit: NonZeroUsize) -> Self {
+        let cgroup = RawCgroup { id: 1, ..RawCgroup::default() };
+        let root = Arc::new(Workload { cgroup, ..Workload::default() });
+        Self { known: Bounded::new(limit), root, evicted: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub(crate) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The place of a process in `cgroup`, as an exec or a seed tells it.
+    pub(crate) fn place(&mut self, cgroup: &RawCgroup, now_ns: u64) -> Place {
+        if is_root(cgroup.id) {
+            return Place { workload: self.root.clone(), ask: false };
+        }
+        let key = Key { v1: cgroup.v1, id: cgroup.id };
+        let told = !cgroup.leaf.is_empty();
+        let described = match self.known.find(key).map(|known| &known.workload) {
+            None => Some(describe(cgroup, b"")),
+            // One met through a bare id gets its names now. A v1 cgroup may be renamed; then the
+            // path is of the past.
+            Some(old) if told && (old.cgroup.leaf != cgroup.leaf || old.cgroup.parent != cgroup.parent) => {
+                let renamed = leaf(&old.path) != Some(cgroup.leaf.as_bytes());
+                Some(describe(cgroup, if renamed { b"" } else { old.path.as_bytes() }))
+            }
+            Some(_) => None,
+        };
+        if let Some(described) = described {
+            self.keep(key, described);
+        }
+        self.ask(key, now_ns)
+    }
+
+    /// The place of a process of which only the cgroup's id is known.
+    pub(crate) fn place_by_id(&mut self, cgroup_id: u64, now_ns: u64) -> Place {
+        if is_root(cgroup_id) {
+            return Place { workload: self.root.clone(), ask: false };
+        }
+        // The record does not tell the hierarchy. The unified one is the likelier.
+        let v1 = Key { v1: true, id: cgroup_id };
+        let unified = Key { v1: false, id: cgroup_id };
+        let only_v1 = self.known.find(unified).is_none() && self.known.find(v1).is_some();
+        if only_v1 {
+            return self.ask(v1, now_ns);
+        }
+        self.place(&RawCgroup { id: cgroup_id, ..RawCgroup::default() }, now_ns)
+    }
+
+    /// Takes the path of a cgroup; gives the workloads that follow from it, one per hierarchy.
+    pub(crate) fn learn(&mut self, cgroup_id: u64, path: &Text) -> Vec<Arc<Workload>> {
+        let mut changed = Vec::new();
+        for v1 in [false, true] {
+            let key = Key { v1, id: cgroup_id };
+            let Some(known) = self.known.find_mut(key) else { continue };
+            known.settled = true;
+            if known.workload.path != *path {
+                known.workload = Arc::new(describe(&known.workload.cgroup, path.as_bytes()).0);
+                changed.push(known.workload.clone());
+            }
+        }
+        changed
+    }
+
+    /// The workload of one process in the root, whose v1 path is known.
+    pub(crate) fn in_root(&self, cgroup: &RawCgroup, path: &Text) -> Arc<Workload> {
+        if path.is_empty() { self.root.clone() } else { Arc::new(describe(cgroup, path.as_bytes()).0) }
+    }
+
+    fn keep(&mut self, key: Key, (workload, settled): (Workload, bool)) {
+        let (asks, asked_ns) = self.known.find(key).map_or((0, 0), |known| (known.asks, known.asked_ns));
+        let known = Known { workload: Arc::new(workload), settled, asks, asked_ns };
+        self.evicted += u64::from(self.known.insert(key, known).is_some());
+    }
+
+    fn ask(&mut self, key: Key, now_ns: u64) -> Place {
+        let Some(known) = self.known.find_mut(key) else {
+            return Place { workload: self.root.clone(), ask: false };
+        };
+        let due = known.asks == 0 || now_ns >= known.asked_ns.saturating_add(ASK_AGAIN_NS);
+        let ask = !known.settled && known.asks < MAX_ASKS && due;
+        if ask {
+            known.asks += 1;
+            known.asked_ns = now_ns;
+        }
+        Place { workload: known.workload.clone(), ask }
+    }
+}
+
+fn components(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|b| *b == b'/').filter(|part| !part.is_empty()).collect()
+}
+
+fn leaf(path: &Text) -> Option<&[u8]> {
+    components(path.as_bytes()).last().copied()
+}
+
+/// Reads a cgroup by its path, else by the names of leaf and parent; true when that settles it.
+/// Texts are copied, as a slice of a record would keep all the record's arguments alive.
+fn describe(cgroup: &RawCgroup, path: &[u8]) -> (Workload, bool) {
+    let from_root = !path.is_empty();
+    let parts = if from_root {
+        components(path)
+    } else {
+        [&cgroup.parent, &cgroup.leaf]
+            .into_iter()
+            .map(Text::as_bytes)
+            .filter(|name| !name.is_empty())
+            .collect()
+    };
+    let names = names::read(&parts, from_root);
+    let settled = from_root || names.certain;
+    let container = names.container.map(|found| Container {
+        id: Text::copy(found.id),
+        runtime: Text::from_static(found.runtime),
+        pod_uid: Text::from(found.pod_uid),
+    });
+    let workload = Workload {
+        cgroup: RawCgroup {
+            id: cgroup.id,
+            v1: cgroup.v1,
+            leaf: Text::copy(cgroup.leaf.as_bytes()),
+            parent: Text::copy(cgroup.parent.as_bytes()),
+        },
+        path: Text::copy(path),
+        container,
+        unit: Text::copy(names.unit),
+        slice: Text::copy(names.slice),
+    };
+    (workload, settled)
+}
