@@ -1,0 +1,28 @@
+//! Where things lie.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub fn checkout() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest)
+}
+
+/// Cargo's target directory of the build that made this test.
+///
+/// # Errors
+/// The test program does not lie in such a directory.
+pub fn target() -> Result<PathBuf> {
+    // TARGET/PROFILE/deps/TEST-HASH
+    let test = std::env::current_exe().context("where is this test")?;
+    let target = test.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    target
+        .map(Path::to_owned)
+        .with_context(|| format!("{} is below no target directory of cargo", test.display()))
+}
+
+/// A file or folder of the data that is published beside the checkout (guests, workloads, captures).
+pub fn shared(path: &str) -> PathBuf {
+    checkout().join("../shared").join(path)
+}

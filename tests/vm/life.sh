@@ -1,0 +1,114 @@
+#!/bin/bash
+# Runs as root in the guest, beside the .deb. Every step prints `ok` or `FAIL`; the last line is `done`.
+exec 2>&1
+unit=hostward
+state=/var/lib/hostward
+bad=0
+
+check() { # NAME COMMAND…
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok   $name"
+    else
+        echo "FAIL $name: $*"
+        printf '%s\n' "$said" | tail -n 20 | sed 's/^/     /'
+        bad=1
+    fi
+}
+# Under emulation everything takes ten times longer: wait, up to a minute.
+soon() {
+    local n=0
+    until "$@" >/dev/null 2>&1; do
+        n=$((n + 1))
+        [ $n -lt 120 ] || { "$@"; return; }
+        sleep 0.5
+    done
+}
+main_pid() { systemctl show -P MainPID $unit; }
+status_line() { systemctl show -P StatusText $unit; }
+says_something() { [ -n "$(status_line)" ]; }
+new_pid() { local now; now=$(main_pid); [ "$now" != 0 ] && [ "$now" != "$1" ]; }
+alert_of() { grep '"kind":"alert"' $state/events.jsonl | grep -q "$1"; }
+exits_with() { # CODE COMMAND…
+    local wanted=$1 got=0
+    shift
+    "$@" || got=$?
+    [ "$got" = "$wanted" ] || { echo "exit code $got, not $wanted"; return 1; }
+}
+
+echo "guest: $(uname -r), systemd $(systemctl --version | awk 'NR == 1 {print $2}')"
+
+# --- install: apt resolves the dependencies from what is installed; there is no network
+export DEBIAN_FRONTEND=noninteractive
+check "apt installs" apt-get install -y --no-download ./hostward.deb
+check "the service is enabled" systemctl is-enabled $unit
+check "the service becomes active" soon systemctl is-active $unit
+check "it has a status line" soon says_something
+echo "     $(status_line)"
+systemctl status $unit --no-pager --lines 5 | sed 's/^/     /'
+check "the group is there" getent group hostward
+check "hostward status says ok" soon exits_with 0 hostward status
+hostward status | sed 's/^/     /'
+check "the unit is sound" systemd-analyze verify hostward.service
+
+# --- an alert: a program that nobody installed, run from /tmp
+cp /bin/true /tmp/canary
+check "the canary runs" /tmp/canary
+check "its alert is in the feed" soon alert_of /tmp/canary
+
+# --- reload: the same process, good files; bad files are refused and the agent goes on
+before=$(main_pid)
+check "reload" systemctl reload $unit
+sleep 1
+check "reload keeps the process" test "$(main_pid)" = "$before"
+echo 'unknown_key = 1' > /etc/hostward/conf.d/bad.toml 2>/dev/null ||
+    { mkdir -p /etc/hostward/conf.d && echo 'unknown_key = 1' > /etc/hostward/conf.d/bad.toml; }
+check "reload of a faulty file fails" exits_with 1 systemctl reload $unit
+check "the agent goes on" test "$(main_pid)" = "$before"
+check "restart with a faulty file fails" exits_with 1 systemctl restart $unit
+sleep 5
+echo "     result $(systemctl show -P Result $unit), state $(systemctl show -P ActiveState,SubState $unit | tr '\n' ' ')restarts $(systemctl show -P NRestarts $unit)"
+check "the journal says which file and key" sh -c "journalctl -u $unit --no-pager | grep -q 'bad.toml.*unknown_key'"
+rm /etc/hostward/conf.d/bad.toml
+systemctl reset-failed $unit
+check "start after the repair" systemctl start $unit
+
+# --- restart and kill
+before=$(main_pid)
+check "restart" systemctl restart $unit
+check "another process" new_pid "$before"
+before=$(main_pid)
+kill -9 "$before"
+check "systemd brings it back after kill -9" soon new_pid "$before"
+check "active again" soon systemctl is-active $unit
+check "hostward status says ok again" soon exits_with 0 hostward status
+cp /bin/true /tmp/canary-2
+check "the second canary runs" /tmp/canary-2
+check "it sees events again" soon alert_of /tmp/canary-2
+check "the first alert is still there" alert_of '/tmp/canary"'
+
+# --- a configuration edited by hand survives the same package again
+echo '# edited by hand' >> /etc/hostward/hostward.toml
+check "install again" apt-get install -y --no-download --reinstall ./hostward.deb
+check "the edited file is kept" grep -q 'edited by hand' /etc/hostward/hostward.toml
+check "active after the upgrade" soon systemctl is-active $unit
+
+cp $state/events.jsonl "$OUT/events.jsonl"
+ls -la $state /run/hostward > "$OUT/files.txt"
+systemd-analyze security $unit --no-pager > "$OUT/security.txt"
+systemctl show -p MemoryCurrent,MemoryPeak,CPUUsageNSec,TasksCurrent $unit > "$OUT/usage.txt"
+
+# --- remove keeps the state and the configuration, purge deletes both
+check "remove" apt-get remove -y hostward
+check "not active" exits_with 3 systemctl is-active $unit
+check "removal keeps the state" test -s $state/events.jsonl
+check "removal keeps the configuration" test -f /etc/hostward/hostward.toml
+check "purge" apt-get purge -y hostward
+check "purge deletes the state" test ! -e $state
+check "purge deletes the configuration" test ! -e /etc/hostward
+check "nothing of it runs" exits_with 1 pgrep -x hostward
+
+journalctl -u $unit --no-pager > "$OUT/journal.txt"
+echo done
+exit $bad
