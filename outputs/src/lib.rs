@@ -1,1 +1,48 @@
-//! TODO
+//! Where events leave the agent: one bounded queue and one thread per sink.
+//!
+//! # Why it exists
+//! A terminal that nobody reads, a disk that is full, a server that is gone: none of them may delay
+//! the pipeline, a response, or another sink, and none may lose an event without saying so.
+//!
+//! # How it works
+//! [`Outputs::push`] offers an `Arc<Event>` to every sink: its filter decides, then the event lands
+//! in the sink's own bounded queue. Pushing never waits; what does not fit is dropped by a policy
+//! and counted. Alerts have a lane and reserved room of their own, and telemetry goes first. Each
+//! sink lives on a named thread with its own single-threaded runtime. A driver there takes a
+//! [`Batch`], awaits [`Sink::send`], and settles every event by the answer: delivered, to be tried
+//! again (back at the head of its lane), or rejected. Awaiting is for sinks that talk to a network;
+//! one that blocks, as a file does, blocks only its own thread.
+//!
+//! The law, which [`SinkStatus::law_holds`] states and the tests assert at every moment they can
+//! read: `accepted = delivered + queued + in_flight + dropped{lane, reason}`.
+//!
+//! # What can go wrong
+//! - *A sink fails*: the events go back to the queue, the driver waits as long as the sink says and
+//!   tries again, for ever. Health says since when and why. Only the queue's bound drops.
+//! - *A sink hangs inside a call*: after two seconds health is degraded and says so; at the end
+//!   [`Outputs::close`] leaves the thread behind and counts its events as dropped by shutdown.
+//! - *A reader goes away* (closed pipe): that sink ends and takes no more events; this is no fault.
+//! - *A sink's thread panics*: its state is failed, and what it is offered is counted as dropped.
+//!
+//! # Not here
+//! No spool on disk yet: it will take the place of the queue's two lanes behind the same
+//! take-and-settle calls, with a cursor per sink instead of a removal. Retry here is per
+//! batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
+//! compiled, as a closure: the rule language belongs to `hostward-policy`.
+
+pub mod config;
+mod driver;
+pub mod file;
+mod ledger;
+mod outputs;
+mod queue;
+mod sink;
+mod status;
+pub mod stdout;
+mod weight;
+
+pub use config::{Config, Problem};
+pub use ledger::{DropRange, Dropped, Lane, Reason};
+pub use outputs::{Closed, Filter, Outputs, SinkSpec, StartFailure};
+pub use sink::{Ack, Batch, Encoder, FailureKind, SendFailure, Sink, Verdict};
+pub use status::{Health, LastError, SinkStatus, State};

@@ -1,0 +1,112 @@
+//! Drives one sink on its own thread.
+
+use crate::queue::{Next, Queue};
+use crate::sink::{SendFailure, Sink};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep_until, timeout_at};
+
+/// After a failure with nothing queued, maintenance is tried again this often.
+const RETRY_MAINTENANCE: Duration = Duration::from_secs(1);
+
+/// Tells the queue that the thread is through, also when it unwinds.
+struct Finish(Arc<Queue>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.0.finish(std::thread::panicking());
+    }
+}
+
+/// Runs until the queue is closed and drained, its grace period ends, or the destination goes away.
+pub(crate) fn run<S: Sink>(queue: Arc<Queue>, runtime: &tokio::runtime::Runtime, make: impl FnOnce() -> S) {
+    // Declared first, so that it is dropped last: the sink has flushed by then.
+    let finish = Finish(queue);
+    let queue = &finish.0;
+    runtime.block_on(async {
+        let mut sink = make();
+        drive(&mut sink, queue).await;
+        let close = until(queue.deadline(), sink.close()).await;
+        if let Some(result) = close {
+            queue.note(result);
+        }
+        queue.set_counters(sink.counters());
+    });
+}
+
+async fn drive<S: Sink>(sink: &mut S, queue: &Queue) {
+    let mut open_again = maintain(sink, queue).await;
+    while !queue.ended() {
+        match queue.next(Instant::now()) {
+            Next::Finish => return,
+            Next::Send(batch) => {
+                // A call that is cut short leaves its batch in flight: the queue counts it when sealed.
+                let Some(answer) = send(sink, queue, &batch).await else { return };
+                let failed = answer.is_err();
+                queue.settle(answer);
+                queue.set_counters(sink.counters());
+                open_again = failed.then(|| Instant::now() + RETRY_MAINTENANCE);
+            }
+            Next::Wait(until) => {
+                let maintain_at = earliest(sink.maintenance_due(), open_again);
+                if maintain_at.is_some_and(|at| at <= Instant::now()) {
+                    open_again = maintain(sink, queue).await;
+                    continue;
+                }
+                match earliest(until, maintain_at) {
+                    None => queue.woken().await,
+                    Some(at) => tokio::select! {
+                        () = queue.woken() => {}
+                        () = sleep_until(at.into()) => {}
+                    },
+                }
+            }
+        }
+        // Under steady load the driver never waits: what is due is done between two batches.
+        if open_again.is_none() && sink.maintenance_due().is_some_and(|at| at <= Instant::now()) {
+            open_again = maintain(sink, queue).await;
+        }
+    }
+}
+
+/// Awaits a call, but wakes to cut it short when closing begins and its grace period ends.
+async fn send<S: Sink>(
+    sink: &mut S,
+    queue: &Queue,
+    batch: &crate::Batch,
+) -> Option<Result<crate::Ack, SendFailure>> {
+    let mut call = std::pin::pin!(sink.send(batch));
+    loop {
+        match queue.deadline() {
+            Some(deadline) => return timeout_at(deadline.into(), call).await.ok(),
+            None => tokio::select! {
+                answer = &mut call => return Some(answer),
+                // Pushes wake too; the permit is spent, but the driver looks at the queue anyway.
+                () = queue.woken() => {}
+            },
+        }
+    }
+}
+
+/// When to try again, if it failed.
+async fn maintain<S: Sink>(sink: &mut S, queue: &Queue) -> Option<Instant> {
+    let result = until(queue.deadline(), sink.maintain()).await?;
+    let failed = result.is_err();
+    queue.note(result);
+    queue.set_counters(sink.counters());
+    failed.then(|| Instant::now() + RETRY_MAINTENANCE)
+}
+
+async fn until<T>(deadline: Option<Instant>, call: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(call.await),
+        Some(deadline) => timeout_at(deadline.into(), call).await.ok(),
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

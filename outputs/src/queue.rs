@@ -1,0 +1,486 @@
+//! The bounded queue between the pipeline and one sink, and the only place that counts.
+//!
+//! All counters change under one lock together with the lanes, so every reading obeys the law. The
+//! lock is held for pushes and pops, never while a sink works. In-flight events count towards the
+//! bounds: putting them back never exceeds it.
+
+use crate::config::{QueueConfig, WhenFull};
+use crate::ledger::{Lane, Ledger, Reason};
+use crate::sink::{Ack, Batch, FailureKind, Item, SendFailure, Verdict};
+use crate::status::{Health, LastError, SinkStatus, State};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+/// A call that takes longer makes the sink degraded.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// A loss makes the sink degraded for this long.
+const LOSS_REMEMBERED_MS: i64 = 60_000;
+
+/// One lane's waiting events, and how much of the bound the lane holds with those in flight.
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    held_events: u64,
+    held_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No more events are taken; what is queued may leave until then.
+    Closing(Instant),
+    /// The books are closed: whatever a late call answers is not counted.
+    Sealed,
+}
+
+#[derive(Debug)]
+struct Inner {
+    alerts: Waiting,
+    telemetry: Waiting,
+    /// The batch of the call that runs now. Kept here so that the books can be closed without the driver.
+    flying: Option<Arc<Batch>>,
+    busy_since: Option<Instant>,
+    ledger: Ledger,
+    phase: Phase,
+    health: Health,
+    last_error: Option<LastError>,
+    failing: bool,
+    failed_sends: u64,
+    retry_at: Option<Instant>,
+    counters: Vec<(&'static str, u64)>,
+    done: bool,
+}
+
+/// What the driver does next.
+pub(crate) enum Next {
+    Send(Arc<Batch>),
+    /// Nothing until then, or until woken.
+    Wait(Option<Instant>),
+    /// Closing, and nothing is left to send.
+    Finish,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    name: String,
+    kind: &'static str,
+    config: QueueConfig,
+    inner: Mutex<Inner>,
+    wake: Notify,
+    finished: Condvar,
+}
+
+pub(crate) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Queue {
+    pub(crate) fn new(name: String, kind: &'static str, config: QueueConfig) -> Self {
+        let inner = Inner {
+            alerts: Waiting::default(),
+            telemetry: Waiting::default(),
+            flying: None,
+            busy_since: None,
+            ledger: Ledger::default(),
+            phase: Phase::Open,
+            health: Health { state: State::Ok, since_unix_ms: unix_ms(), reason: String::new() },
+            last_error: None,
+            failing: false,
+            failed_sends: 0,
+            retry_at: None,
+            counters: Vec::new(),
+            done: false,
+        };
+        Self { name, kind, config, inner: Mutex::new(inner), wake: Notify::new(), finished: Condvar::new() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counting goes on even if some thread panicked inside: every change is complete per event.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn count_filtered(&self) {
+        self.lock().ledger.filtered += 1;
+    }
+
+    /// Offers an event. Never waits for more than the lock.
+    pub(crate) fn push(&self, item: Item) {
+        let mut inner = self.lock();
+        if inner.health.state == State::Ended {
+            return;
+        }
+        let lane = item.lane;
+        let was_idle = inner.lane(lane).items.is_empty();
+        inner.push(item, &self.config);
+        let batch_full = inner.telemetry.items.len() == self.config.batch_events;
+        let wake = was_idle || batch_full;
+        drop(inner);
+        // A permit is kept when the driver is not waiting. In between, it looks by itself.
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Decides what the driver does now. A batch it hands out is in flight until settled.
+    pub(crate) fn next(&self, now: Instant) -> Next {
+        let mut inner = self.lock();
+        let deadline = match inner.phase {
+            Phase::Sealed => return Next::Finish,
+            Phase::Closing(deadline) => Some(deadline),
+            Phase::Open => None,
+        };
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            return Next::Finish;
+        }
+        let Some(oldest) = inner.oldest_queued() else {
+            return if deadline.is_some() { Next::Finish } else { Next::Wait(None) };
+        };
+        if let Some(retry_at) = inner.retry_at.filter(|at| now < *at) {
+            return Next::Wait(Some(deadline.map_or(retry_at, |deadline| deadline.min(retry_at))));
+        }
+        let due = oldest + Duration::from_millis(self.config.linger_ms);
+        let urgent = !inner.alerts.items.is_empty()
+            || inner.telemetry.items.len() >= self.config.batch_events
+            || deadline.is_some();
+        if !urgent && now < due {
+            return Next::Wait(Some(due));
+        }
+        Next::Send(inner.take(&self.config, now))
+    }
+
+    /// Until when events may still be sent; none while open.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.lock().phase {
+            Phase::Open => None,
+            Phase::Closing(deadline) => Some(deadline),
+            Phase::Sealed => Some(Instant::now()),
+        }
+    }
+
+    /// Books the answer to the batch in flight. Too late, after the books were closed, it is ignored.
+    pub(crate) fn settle(&self, answer: Result<Ack, SendFailure>) {
+        let mut inner = self.lock();
+        let Some(batch) = inner.flying.take() else { return };
+        inner.busy_since = None;
+        match answer {
+            Ok(ack) => {
+                let verdicts = match ack {
+                    Ack::All => vec![Verdict::Delivered; batch.len()],
+                    Ack::Each(verdicts) => verdicts,
+                };
+                inner.settle(&batch, verdicts);
+                inner.recovered();
+            }
+            Err(failure) => {
+                inner.settle(&batch, vec![Verdict::Delivered; failure.delivered]);
+                inner.failed(&failure);
+            }
+        }
+    }
+
+    /// The result of a call that carried no events. One that went well ends a failure only when
+    /// nothing waits to prove it.
+    pub(crate) fn note(&self, result: Result<(), SendFailure>) {
+        let mut inner = self.lock();
+        match result {
+            Ok(()) if inner.queued() == 0 => inner.recovered(),
+            Ok(()) => {}
+            Err(failure) => inner.failed(&failure),
+        }
+    }
+
+    pub(crate) fn set_counters(&self, counters: Vec<(&'static str, u64)>) {
+        self.lock().counters = counters;
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.lock().health.state == State::Ended
+    }
+
+    /// Takes no more events; what is queued may leave until `deadline`.
+    pub(crate) fn begin_close(&self, deadline: Instant) {
+        let mut inner = self.lock();
+        if inner.phase == Phase::Open {
+            inner.phase = Phase::Closing(deadline);
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// The sink's thread is through; `died` when by a panic.
+    pub(crate) fn finish(&self, died: bool) {
+        let mut inner = self.lock();
+        if died && inner.phase != Phase::Sealed {
+            inner.drop_all(Reason::SinkDied);
+            let message = "the sink's thread died; restart the agent, and report this as a bug".to_owned();
+            inner.last_error = Some(LastError { message: message.clone(), unix_ms: unix_ms() });
+            inner.set_health(State::Failed, message);
+        }
+        inner.done = true;
+        drop(inner);
+        self.finished.notify_all();
+    }
+
+    /// Waits until the thread is through or `deadline`, then closes the books: what is left counts
+    /// as dropped by shutdown. Gives how many were left.
+    pub(crate) fn seal(&self, deadline: Instant) -> u64 {
+        let mut inner = self.lock();
+        while !inner.done {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            inner = self.finished.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let before = inner.ledger.dropped_events();
+        inner.drop_all(Reason::Shutdown);
+        inner.phase = Phase::Sealed;
+        inner.ledger.dropped_events() - before
+    }
+
+    pub(crate) fn take_ranges(&self) -> Vec<crate::DropRange> {
+        self.lock().ledger.take_ranges()
+    }
+
+    pub(crate) fn status(&self, now: Instant) -> SinkStatus {
+        let inner = self.lock();
+        let flying = inner.flying.iter().flat_map(|batch| &batch.items).map(|item| item.queued_at).min();
+        let oldest = match (inner.oldest_queued(), flying) {
+            (Some(queued), Some(flying)) => Some(queued.min(flying)),
+            (queued, flying) => queued.or(flying),
+        };
+        let age = |oldest: Instant| {
+            u64::try_from(now.saturating_duration_since(oldest).as_millis()).unwrap_or(u64::MAX)
+        };
+        SinkStatus {
+            name: self.name.clone(),
+            kind: self.kind,
+            health: inner.health_now(now),
+            last_error: inner.last_error.clone(),
+            accepted: inner.ledger.accepted,
+            delivered: inner.ledger.delivered,
+            queued: inner.queued(),
+            in_flight: inner.flying.as_ref().map_or(0, |batch| count(batch.len())),
+            dropped: inner.ledger.dropped(),
+            recent_drops: inner.ledger.ranges(),
+            filtered: inner.ledger.filtered,
+            held_bytes: inner.alerts.held_bytes + inner.telemetry.held_bytes,
+            oldest_age_ms: oldest.map(age),
+            failed_sends: inner.failed_sends,
+            counters: inner.counters.clone(),
+        }
+    }
+}
+
+impl Inner {
+    const fn lane(&mut self, lane: Lane) -> &mut Waiting {
+        match lane {
+            Lane::Alert => &mut self.alerts,
+            Lane::Telemetry => &mut self.telemetry,
+        }
+    }
+
+    fn queued(&self) -> u64 {
+        count(self.alerts.items.len() + self.telemetry.items.len())
+    }
+
+    fn oldest_queued(&self) -> Option<Instant> {
+        let head = |waiting: &Waiting| waiting.items.front().map(|item| item.queued_at);
+        match (head(&self.alerts), head(&self.telemetry)) {
+            (Some(alert), Some(telemetry)) => Some(alert.min(telemetry)),
+            (alert, telemetry) => alert.or(telemetry),
+        }
+    }
+
+    fn push(&mut self, item: Item, config: &QueueConfig) {
+        self.ledger.accepted += 1;
+        if self.done {
+            return self.lose(&item, Reason::SinkDied);
+        }
+        if self.phase != Phase::Open {
+            return self.lose(&item, Reason::Shutdown);
+        }
+        if item.bytes > config.lane_bytes(item.lane) {
+            return self.lose(&item, Reason::Oversize);
+        }
+        while !self.fits(&item, config) {
+            // Telemetry goes before alerts, and never for the sake of telemetry's own order an alert.
+            let victim_lane = match item.lane {
+                Lane::Alert if self.telemetry.items.is_empty() => Lane::Alert,
+                _ => Lane::Telemetry,
+            };
+            let newest_goes = config.when_full == WhenFull::DropNewest;
+            if newest_goes && victim_lane == item.lane {
+                return self.lose(&item, Reason::QueueFull);
+            }
+            let waiting = self.lane(victim_lane);
+            let victim = if newest_goes { waiting.items.pop_back() } else { waiting.items.pop_front() };
+            let Some(victim) = victim else {
+                // All the room is in flight or held by alerts.
+                return self.lose(&item, Reason::QueueFull);
+            };
+            self.release(&victim);
+            self.lose(&victim, Reason::QueueFull);
+        }
+        let waiting = self.lane(item.lane);
+        waiting.held_events += 1;
+        waiting.held_bytes += item.bytes;
+        waiting.items.push_back(item);
+    }
+
+    fn fits(&self, item: &Item, config: &QueueConfig) -> bool {
+        let all_events = self.alerts.held_events + self.telemetry.held_events + 1;
+        let all_bytes = self.alerts.held_bytes + self.telemetry.held_bytes + item.bytes;
+        let room =
+            all_events <= config.lane_events(Lane::Alert) && all_bytes <= config.lane_bytes(Lane::Alert);
+        let share = item.lane == Lane::Alert
+            || (self.telemetry.held_events < config.lane_events(Lane::Telemetry)
+                && self.telemetry.held_bytes + item.bytes <= config.lane_bytes(Lane::Telemetry));
+        room && share
+    }
+
+    /// Gives back an event's share of the bound.
+    const fn release(&mut self, item: &Item) {
+        let waiting = self.lane(item.lane);
+        waiting.held_events = waiting.held_events.saturating_sub(1);
+        waiting.held_bytes = waiting.held_bytes.saturating_sub(item.bytes);
+    }
+
+    fn lose(&mut self, item: &Item, reason: Reason) {
+        self.ledger.drop_event(item.lane, reason, item.event.sequence, item.bytes, unix_ms());
+    }
+
+    fn take(&mut self, config: &QueueConfig, now: Instant) -> Arc<Batch> {
+        let waiting = self.alerts.items.len() + self.telemetry.items.len();
+        let mut items = Vec::with_capacity(config.batch_events.min(waiting));
+        let mut bytes = 0_u64;
+        for lane in [Lane::Alert, Lane::Telemetry] {
+            let waiting = self.lane(lane);
+            while let Some(head) = waiting.items.front() {
+                let full = items.len() >= config.batch_events || bytes + head.bytes > config.batch_bytes;
+                if full && !items.is_empty() {
+                    break;
+                }
+                let Some(head) = waiting.items.pop_front() else { break };
+                bytes += head.bytes;
+                items.push(head);
+            }
+        }
+        // A reader likes the pipeline's order; a sink that catches up wants the alerts first.
+        if !self.failing && self.queued() == 0 {
+            items.sort_by_key(|item| item.event.sequence);
+        }
+        let batch = Arc::new(Batch { items });
+        self.flying = Some(Arc::clone(&batch));
+        self.busy_since = Some(now);
+        batch
+    }
+
+    fn settle(&mut self, batch: &Batch, verdicts: Vec<Verdict>) {
+        let mut verdicts = verdicts.into_iter();
+        let mut again = Vec::new();
+        for item in &batch.items {
+            match verdicts.next().unwrap_or(Verdict::Retry) {
+                Verdict::Delivered => {
+                    self.release(item);
+                    self.ledger.deliver(item.lane, item.event.sequence);
+                }
+                Verdict::Retry => again.push(item.clone()),
+                Verdict::Rejected(why) => {
+                    self.release(item);
+                    self.last_error = Some(LastError { message: why, unix_ms: unix_ms() });
+                    self.lose(item, Reason::Rejected);
+                }
+            }
+        }
+        // In each lane the batch is older than what came meanwhile.
+        for item in again.into_iter().rev() {
+            self.lane(item.lane).items.push_front(item);
+        }
+    }
+
+    /// Every event that waits or flies is dropped.
+    fn drop_all(&mut self, reason: Reason) {
+        self.busy_since = None;
+        if let Some(batch) = self.flying.take() {
+            for item in &batch.items {
+                self.release(item);
+                self.lose(item, reason);
+            }
+        }
+        for lane in [Lane::Alert, Lane::Telemetry] {
+            while let Some(item) = self.lane(lane).items.pop_front() {
+                self.release(&item);
+                self.lose(&item, reason);
+            }
+        }
+    }
+
+    fn set_health(&mut self, state: State, reason: String) {
+        if self.health.state != state {
+            self.health.since_unix_ms = unix_ms();
+        }
+        self.health.state = state;
+        self.health.reason = reason;
+    }
+
+    fn recovered(&mut self) {
+        self.failing = false;
+        self.retry_at = None;
+        if matches!(self.health.state, State::Degraded | State::Failed) {
+            self.set_health(State::Ok, String::new());
+        }
+    }
+
+    fn failed(&mut self, failure: &SendFailure) {
+        self.failed_sends += 1;
+        match failure.kind {
+            FailureKind::Passing => self.set_health(State::Degraded, failure.message.clone()),
+            FailureKind::NeedsHelp => self.set_health(State::Failed, failure.message.clone()),
+            FailureKind::Ended => {
+                self.set_health(State::Ended, failure.message.clone());
+                return self.drop_all(Reason::SinkEnded);
+            }
+        }
+        self.failing = true;
+        self.retry_at = Some(Instant::now() + failure.retry_after);
+        self.last_error = Some(LastError { message: failure.message.clone(), unix_ms: unix_ms() });
+    }
+
+    /// What the driver knows, and what only the clock tells: a call that hangs, a recent loss.
+    fn health_now(&self, now: Instant) -> Health {
+        if self.health.state != State::Ok {
+            return self.health.clone();
+        }
+        let unix_now = unix_ms();
+        let degraded = |since_unix_ms, reason| Health { state: State::Degraded, since_unix_ms, reason };
+        let busy = self.busy_since.map(|since| now.saturating_duration_since(since));
+        if let Some(busy) = busy.filter(|busy| *busy >= STALLED_AFTER) {
+            let since = unix_now - i64::try_from(busy.as_millis()).unwrap_or(i64::MAX);
+            let reason = format!("one write has taken {} s and is not through", busy.as_secs());
+            return degraded(since, reason);
+        }
+        if let Some(loss) = self.ledger.last_drop()
+            && unix_now - loss.last_unix_ms < LOSS_REMEMBERED_MS
+        {
+            let reason = format!("{} events lost in the last run: {}", loss.events, loss.reason.describe());
+            return degraded(loss.last_unix_ms, reason);
+        }
+        self.health.clone()
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,10 @@
+//! The promises of the outputs, kept by real files, pipes, filesystems and killed processes.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod file;
+#[cfg(test)]
+mod law;
+#[cfg(test)]
+mod stdout;
