@@ -27,6 +27,8 @@
 //! - *Lost exits*: a gap of exits leaves ended processes in the table until their pid comes
 //!   up again or the bound pushes them out.
 //! - *Lost execs*: the process keeps its former program until its next exec.
+//! - *Seeds scattered over the stream*, not given at once: a child forked from a process whose seed
+//!   ran ahead of its records may inherit the program of later. Give seeds first.
 //! - *A setuid without an exec* is seen at the next open or connect, and only in the effective ids.
 //! - *Facts of the machine come late*: ids are minted from them, so [`Fact::Host`] and
 //!   [`Fact::Clock`] must be the first inputs; processes met before keep ids of no machine.

@@ -36,7 +36,7 @@ impl Table {
     }
 
     /// Follows a link over ended processes to one that lives or is not known yet.
-    fn trace(&self, mut link: Option<Link>) -> (Vec<Arc<Process>>, Option<Link>) {
+    pub(super) fn trace(&self, mut link: Option<Link>) -> (Vec<Arc<Process>>, Option<Link>) {
         let mut kin = Vec::new();
         while let Some(Link::Exact(identity)) = link
             && self.living_as(identity).is_none()
@@ -113,7 +113,11 @@ impl Table {
     /// Makes sure that the parent which a fork names is known, if by nothing but the child: at
     /// that moment both have the same name, ids and cgroup.
     pub(super) fn know_parent(&mut self, parent: Identity, start_boot_ns: u64, child: &Process) {
-        if parent.pid == 0 || parent.pid == child.pid || self.standing(parent) != Standing::New {
+        if parent.pid == 0 || parent.pid == child.pid {
+            return;
+        }
+        let standing = self.standing(parent);
+        if matches!(standing, Standing::Living | Standing::Ended) {
             return;
         }
         let mut process = child.clone();
@@ -124,7 +128,6 @@ impl Table {
         process.vpid = 0;
         process.ns.pid = 0;
         self.counts.inferred += 1;
-        self.unknown.push((parent.pid, start_boot_ns));
-        self.insert(Entry::new(parent, process, Grade::Inferred));
+        self.admit(Entry::new(parent, process, Grade::Inferred), standing);
     }
 }

@@ -21,10 +21,17 @@ impl Table {
         entry
     }
 
-    fn infer_living(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) {
-        let entry = self.infer(task, workload, at_ns);
-        self.counts.inferred += 1;
-        self.unknown.push((task.pid, task.start_boot_ns));
+    /// Takes in a process that is not in the table. One that is older than the living process of
+    /// its pid has ended, and is remembered as such.
+    pub(super) fn admit(&mut self, entry: Entry, standing: Standing) {
+        if standing == Standing::Forgotten {
+            self.end(entry);
+            return;
+        }
+        if entry.now.grade == Grade::Inferred {
+            // Nobody else may ever tell it.
+            self.unknown.push((entry.identity.pid, entry.now.process.start_boot_ns));
+        }
         self.insert(entry);
     }
 
@@ -32,10 +39,11 @@ impl Table {
         self.living_as(identity).or_else(|| self.ended.get(&identity))
     }
 
-    /// Answers for a process that is in the table, ended, or else as its record tells it.
+    /// The process of a record, which is known by now.
     fn answer(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
         match self.living_or_ended(Identity::of(task)) {
             Some(entry) => self.who(entry, at_ns),
+            // Ended, and the bound of the ended is that tight.
             None => {
                 let entry = self.infer(task, workload, at_ns);
                 self.who(&entry, at_ns)
@@ -46,13 +54,17 @@ impl Table {
     /// A process did something that leaves it what it is.
     pub(crate) fn act(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
         match self.standing(Identity::of(task)) {
-            Standing::New => self.infer_living(task, workload.clone(), at_ns),
+            standing @ (Standing::New | Standing::Forgotten) => {
+                let entry = self.infer(task, workload.clone(), at_ns);
+                self.counts.inferred += 1;
+                self.admit(entry, standing);
+            }
             Standing::Living => {
                 if let Some(entry) = self.living.find_mut(task.pid) {
                     entry.observe(Observed::of(task, workload.clone(), at_ns));
                 }
             }
-            Standing::Ended | Standing::Forgotten => {}
+            Standing::Ended => {}
         }
         self.answer(task, workload, at_ns)
     }
@@ -80,11 +92,11 @@ impl Table {
         };
 
         match self.standing(identity) {
-            Standing::New => {
+            standing @ (Standing::New | Standing::Forgotten) => {
                 let mut entry = Entry::new(identity, process, grade);
                 entry.forked = true;
-                self.insert(entry);
-                self.relink(task.pid, link);
+                (entry.kin, entry.link) = self.trace(link);
+                self.admit(entry, standing);
             }
             Standing::Living => {
                 self.relink_late(identity, link);
@@ -105,7 +117,7 @@ impl Table {
                 }
                 self.refresh_children(task.pid);
             }
-            Standing::Ended | Standing::Forgotten => {}
+            Standing::Ended => {}
         }
         self.answer(task, workload, at_ns)
     }
@@ -143,13 +155,8 @@ impl Table {
                     entry.succeed(process, at_ns);
                 }
             }
-            Standing::New => {
-                let entry = Entry::new(identity, process, Grade::Executed);
-                self.insert(entry);
-            }
-            Standing::Forgotten => {
-                let entry = Entry::new(identity, process, Grade::Executed);
-                return self.who(&entry, at_ns);
+            standing @ (Standing::New | Standing::Forgotten) => {
+                self.admit(Entry::new(identity, process, Grade::Executed), standing);
             }
         }
         self.answer(task, workload, at_ns)
@@ -158,7 +165,7 @@ impl Table {
     /// A process ended.
     pub(crate) fn exit(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
         let standing = self.standing(Identity::of(task));
-        if standing == Standing::New {
+        if matches!(standing, Standing::New | Standing::Forgotten) {
             let entry = self.infer(task, workload.clone(), at_ns);
             self.counts.inferred += 1;
             self.end(entry);
@@ -184,10 +191,15 @@ impl Table {
                 if forked || handed_over {
                     process.ppid = entry.now.process.ppid;
                 }
-                // When an exec is known, the seed is of before it, or tells less of the same.
                 let ppid = process.ppid;
+                // With an exec known, the seed is of before it, or was read after it and tells
+                // less of the same. The first seed is the one nearest to the records that follow.
+                let now = &entry.now;
+                let of_now = now.grade == Grade::Executed
+                    && now.process.path == process.path
+                    && (process.args.raw.is_empty() || now.process.args == process.args);
                 let image = entry.first_mut();
-                if image.grade < Grade::Executed {
+                if image.grade < Grade::Told && !of_now {
                     image.process = Arc::new(process);
                     image.grade = Grade::Told;
                 }
