@@ -6,6 +6,7 @@ use hostward_event::process::Process;
 use hostward_event::raw::Args;
 use hostward_event::{Event, EventKind, IdMint, Text};
 use hostward_outputs::{Outputs, SinkStatus};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,19 +96,35 @@ pub(crate) fn sequences(bytes: &[u8]) -> Vec<u64> {
     text.lines().map(sequence).collect()
 }
 
-/// All sequences of the live file and of all files put aside, compressed or not.
+/// All sequences of the live file and of all files put aside, compressed or not. The compressor may
+/// be at work: a plain file beside its finished copy counts once, and one that goes while we read
+/// means another look.
 pub(crate) fn recorded(dir: &Path) -> Vec<u64> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let bytes = std::fs::read(&path).unwrap_or_default();
-        if name.ends_with(".jsonl") {
-            all.extend(sequences(&bytes));
-        } else if name.ends_with(".jsonl.zst") {
-            all.extend(sequences(&zstd::decode_all(&bytes[..]).unwrap()));
+    for _ in 0..1_000 {
+        if let Some(mut all) = read_all(dir) {
+            all.sort_unstable();
+            return all;
         }
     }
-    all.sort_unstable();
-    all
+    panic!("the files in {} never hold still", dir.display());
+}
+
+fn read_all(dir: &Path) -> Option<Vec<u64>> {
+    let names = || -> BTreeSet<String> {
+        std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    let before = names();
+    let mut all = Vec::new();
+    for name in &before {
+        let plain = name.ends_with(".jsonl") && !before.contains(&format!("{name}.zst"));
+        if plain || name.ends_with(".jsonl.zst") {
+            let bytes = std::fs::read(dir.join(name)).ok()?;
+            let bytes = if plain { bytes } else { zstd::decode_all(&bytes[..]).unwrap() };
+            all.extend(sequences(&bytes));
+        }
+    }
+    (before == names()).then_some(all)
 }
