@@ -1,1 +1,4 @@
-//! TODO
+//! x
+pub mod btf;
+pub mod layout;
+mod objects;

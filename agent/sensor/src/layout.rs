@@ -1,0 +1,184 @@
+//! What the programs must know of the running kernel: offsets, helpers, system call numbers.
+
+use crate::btf::{BtfError, FieldError, KernelBtf};
+use hostward_abi::maps::Settings;
+use hostward_abi::offsets::{ABSENT, SPECS};
+use thiserror::Error;
+
+/// Where the kernel shows its own types.
+pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Kernel stack size without the helper that knows it (before 5.15); x86-64 and arm64 with 4 KiB pages.
+const STACK_BYTES: u32 = 16 * 1024;
+/// Bytes that one read takes of a dentry, from its parent field on (`LINK_BYTES` in the programs).
+const LINK_BYTES: u32 = 64;
+
+/// Registers that carry the first four arguments of a system call, as `struct pt_regs` names them,
+/// and what to add to the field.
+#[cfg(target_arch = "x86_64")]
+const ARGUMENTS: [(&str, u32); 4] = [("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
+#[cfg(target_arch = "aarch64")]
+const ARGUMENTS: [(&str, u32); 4] = [("orig_x0", 0), ("regs", 8), ("regs", 16), ("regs", 24)];
+
+/// Numbers of open, openat2, creat.
+#[cfg(target_arch = "x86_64")]
+const CALLS: [u32; 3] = [2, 437, 85];
+/// arm64 has only openat and openat2.
+#[cfg(target_arch = "aarch64")]
+const CALLS: [u32; 3] = [u32::MAX, 437, u32::MAX];
+
+/// Why the running kernel's layout cannot be used.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    /// The BTF cannot be read.
+    #[error("{BTF_PATH}: {0}")]
+    Read(#[source] std::io::Error),
+    /// The BTF makes no sense.
+    #[error("{BTF_PATH}: {0}")]
+    Parse(#[from] BtfError),
+    /// A field that no kernel we know lacks.
+    #[error("{0}")]
+    Field(#[from] FieldError),
+    /// Fields that belong together are apart: a kernel with randomised struct layouts.
+    #[error("struct {of} has its fields in an unknown order")]
+    Order {
+        /// The struct.
+        of: &'static str,
+    },
+}
+
+/// The running kernel's layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// In the order of [`SPECS`].
+    pub(crate) offsets: [u32; SPECS.len()],
+    /// Optional fields that are missing: specification and reason.
+    pub(crate) missing: Vec<String>,
+    /// But for the agent's process id.
+    pub(crate) settings: Settings,
+    /// The helper that copies to user rings etc. is of no interest; this one gates the iterator.
+    pub(crate) has_sockets: bool,
+}
+
+impl Layout {
+    /// Of the running kernel. About 2 ms and, for that time, the size of the kernel's BTF.
+    pub(crate) fn running() -> Result<Self, LayoutError> {
+        let bytes = std::fs::read(BTF_PATH).map_err(LayoutError::Read)?;
+        Self::from_btf(&bytes)
+    }
+
+    pub(crate) fn from_btf(bytes: &[u8]) -> Result<Self, LayoutError> {
+        let mut names: Vec<&str> = SPECS.iter().flat_map(|(_, spec)| spec.split('|')).filter_map(owner).collect();
+        names.extend(["pt_regs", "bpf_func_id"]);
+        let btf = KernelBtf::parse(bytes, &names)?;
+        let mut offsets = [ABSENT; SPECS.len()];
+        let mut missing = Vec::new();
+        for (offset, (_, spec)) in offsets.iter_mut().zip(SPECS) {
+            match resolve(&btf, spec) {
+                Ok(found) => *offset = found,
+                Err(why) if spec.starts_with('?') => missing.push(why.to_string()),
+                Err(why) => return Err(why.into()),
+            }
+        }
+        let helper = |name| u32::from(btf.enumerator("bpf_func_id", name).is_some());
+        let [nr_open, nr_openat2, nr_creat] = CALLS;
+        let settings = Settings {
+            agent_tgid: 0,
+            typed: helper("BPF_FUNC_get_current_task_btf"),
+            regs_helper: helper("BPF_FUNC_task_pt_regs"),
+            regs_distance: STACK_BYTES.saturating_sub(btf.size("pt_regs").unwrap_or(0)),
+            nr_open,
+            nr_openat2,
+            nr_creat,
+            reserved: 0,
+        };
+        let mut layout = Self { offsets, missing, settings, has_sockets: false };
+        layout.has_sockets = ["socket_sk", "socket_type", "sock_family", "sock_daddr", "sock_rcv_saddr", "sock_dport", "sock_num", "sock_protocol"]
+            .iter()
+            .all(|name| layout.offset(name) != ABSENT);
+        layout.check()?;
+        Ok(layout)
+    }
+
+    /// Offset by its name in the programs.
+    pub(crate) fn offset(&self, name: &str) -> u32 {
+        let place = SPECS.iter().position(|(own, _)| *own == name);
+        place.and_then(|place| self.offsets.get(place)).copied().unwrap_or(ABSENT)
+    }
+
+    /// What the programs take for granted beyond single offsets.
+    fn check(&self) -> Result<(), LayoutError> {
+        let apart = |first: &str, last: &str| self.offset(last).wrapping_sub(self.offset(first));
+        // uid, gid, suid, sgid, euid, egid, fsuid, fsgid; five capability sets of 8 bytes.
+        if apart("cred_uid", "cred_fsgid") != 28 || apart("cred_cap_inheritable", "cred_cap_ambient") != 32 {
+            return Err(LayoutError::Order { of: "cred" });
+        }
+        let within = |name: &str, bytes: u32| apart("dentry_parent", name) <= LINK_BYTES - bytes;
+        if !within("dentry_name", 8) || !within("dentry_name_len", 4) || !within("dentry_short_name", 16) {
+            return Err(LayoutError::Order { of: "dentry" });
+        }
+        if self.offset("upid_nr") != 0 || self.offset("upid_ns") != 8 {
+            return Err(LayoutError::Order { of: "upid" });
+        }
+        Ok(())
+    }
+}
+
+/// The struct or enum that a specification's alternative is of.
+fn owner(alternative: &str) -> Option<&str> {
+    let bare = alternative.trim_start_matches(['?', '=']);
+    bare.split_once('.').map(|(of, _)| of)
+}
+
+fn resolve(btf: &KernelBtf<'_>, spec: &str) -> Result<u32, FieldError> {
+    let spec = spec.strip_prefix('?').unwrap_or(spec);
+    if let Some(number) = spec.strip_prefix("arg") {
+        let place = number.parse().ok().and_then(|number: usize| ARGUMENTS.get(number));
+        let (register, more) = place.ok_or_else(|| FieldError::NoStruct(spec.to_owned()))?;
+        return Ok(btf.field("pt_regs", register)? + more);
+    }
+    if let Some((of, name)) = spec.strip_prefix('=').and_then(|spec| spec.split_once('.')) {
+        let absent = || FieldError::NoField { of: of.to_owned(), path: name.to_owned() };
+        return btf.enumerator(of, name).ok_or_else(absent);
+    }
+    let mut last = FieldError::NoStruct(spec.to_owned());
+    for alternative in spec.split('|') {
+        let Some((of, path)) = alternative.split_once('.') else {
+            continue;
+        };
+        match btf.field(of, path) {
+            Ok(found) => return Ok(found),
+            // A field that is there and doubtful is not to be passed over.
+            Err(why @ (FieldError::Ambiguous { .. } | FieldError::BitField { .. })) => return Err(why),
+            Err(why) => last = why,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_every_required_field() {
+        if !std::path::Path::new(BTF_PATH).exists() {
+            println!("skipped: this kernel has no {BTF_PATH}");
+            return;
+        }
+        let begun = std::time::Instant::now();
+        let layout = Layout::running().unwrap();
+        println!("resolved in {:?}; missing: {:?}", begun.elapsed(), layout.missing);
+        assert_ne!(layout.offset("task_tgid"), ABSENT);
+        assert!(layout.has_sockets);
+    }
+
+    #[test]
+    fn specifications_are_well_formed() {
+        for (name, spec) in SPECS {
+            let bare = spec.strip_prefix('?').unwrap_or(spec);
+            let good = bare.starts_with("arg") || bare.split('|').all(|alternative| owner(alternative).is_some());
+            assert!(good, "{name}: {spec}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The BPF objects, built by `build.rs`.
+
+use aya::include_bytes_aligned;
+
+/// exec, fork, exit.
+pub(crate) static BASE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/base.o"));
+/// The open family, connect.
+pub(crate) static SYS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sys.o"));
+/// Processes that live already.
+pub(crate) static ITER: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iter.o"));

@@ -1,0 +1,384 @@
+//! Records of the rings: a [`Header`], a body that its kind tells, then texts.
+//!
+//! Texts follow the body without gaps, in the order of the body's `text_bytes`. A path is written
+//! as the program walks it: component by component from the file up to the root, each ending in
+//! NUL; the reader turns it round. That way the program appends and never moves bytes.
+
+use crate::{Reader, VERSION, Wire};
+use core::fmt;
+
+/// A text's longest part beyond the limit: the last component of a path (255 bytes and NUL).
+pub const NAME_BYTES_MAX: u32 = 256;
+/// Longest text, in bytes; a path may exceed it by its last component.
+pub const TEXT_BYTES_MAX: u32 = 4096;
+/// Longest record: all of exec's texts at their limits.
+pub const RECORD_BYTES_MAX: usize = 32 * 1024;
+
+/// Kinds of record; 1 to 5 are the event kinds' numbers.
+pub mod kind {
+    /// [`Body::Process`](super::Body::Process), from exec.
+    pub const EXEC: u8 = 1;
+    /// [`Body::Fork`](super::Body::Fork).
+    pub const FORK: u8 = 2;
+    /// [`Body::Exit`](super::Body::Exit).
+    pub const EXIT: u8 = 3;
+    /// [`Body::Open`](super::Body::Open).
+    pub const OPEN: u8 = 4;
+    /// [`Body::Connect`](super::Body::Connect).
+    pub const CONNECT: u8 = 5;
+    /// [`Body::Process`](super::Body::Process), from the task iterator. Its header's `seq` is the
+    /// process id, in the initial pid namespace, of the task that reads the iterator.
+    pub const SEED: u8 = 0x40;
+}
+
+/// Bits of [`Header::flags`].
+pub mod header_flag {
+    /// `cgroup_id` is of a v1 controller.
+    pub const CGROUP_V1: u32 = 1;
+}
+
+/// Bits of [`ProcessBody::flags`].
+pub mod process_flag {
+    /// The program's file was made by memfd_create.
+    pub const MEMFD: u32 = 1;
+    /// The program sent SIGKILL to the process.
+    pub const KILLED: u32 = 2;
+    /// The path's front is missing: more than fits, or deeper than the walk goes.
+    pub const PATH_CUT: u32 = 4;
+    /// The same of the working directory.
+    pub const CWD_CUT: u32 = 8;
+    /// A kernel thread.
+    pub const KERNEL_THREAD: u32 = 16;
+}
+
+/// Bits of [`OpenBody::bits`].
+pub mod open_bit {
+    /// The call created the file.
+    pub const CREATED: u32 = 1;
+    /// The path's front is missing.
+    pub const PATH_CUT: u32 = 4;
+    /// The base's front is missing.
+    pub const BASE_CUT: u32 = 8;
+    /// `inode` and the path are of the opened file.
+    pub const FILE: u32 = 16;
+    /// The base is known (it may be the root, which has no component).
+    pub const BASE: u32 = 32;
+}
+
+/// Numbers of [`OpenBody::call`].
+pub mod open_call {
+    /// open(2).
+    pub const OPEN: u32 = 0;
+    /// openat(2).
+    pub const OPENAT: u32 = 1;
+    /// openat2(2).
+    pub const OPENAT2: u32 = 2;
+    /// creat(2).
+    pub const CREAT: u32 = 3;
+}
+
+wire! {
+    /// Front of every record.
+    pub struct Header {
+        /// Length of the record in bytes.
+        pub len: u32,
+        /// See [`kind`].
+        pub kind: u8,
+        /// [`VERSION`].
+        pub abi: u8,
+        /// CPU that ran the program.
+        pub cpu: u16,
+        /// Number of this event among those of its kind on its CPU, from 0.
+        pub seq: u64,
+        /// CLOCK_BOOTTIME, ns.
+        pub boot_ns: u64,
+        /// Start of the process, CLOCK_BOOTTIME ns.
+        pub start_boot_ns: u64,
+        /// kernfs id of the cgroup.
+        pub cgroup_id: u64,
+        /// Process id, initial pid namespace, as all ids here.
+        pub pid: u32,
+        /// Thread id.
+        pub tid: u32,
+        /// Process id of the real parent.
+        pub ppid: u32,
+        /// Effective user id.
+        pub euid: u32,
+        /// Effective group id.
+        pub egid: u32,
+        /// See [`header_flag`].
+        pub flags: u32,
+        /// Command name, NUL-padded.
+        pub comm: [u8; 16],
+    }
+
+    /// A file's inode.
+    pub struct InodeFacts {
+        /// Number.
+        pub ino: u64,
+        /// Change time, s.
+        pub ctime_s: i64,
+        /// Modification time, s.
+        pub mtime_s: i64,
+        /// ns part of the change time; the upper two bits are flags of the kernel's.
+        pub ctime_ns: u32,
+        /// ns part of the modification time.
+        pub mtime_ns: u32,
+        /// Device: major << 20 | minor.
+        pub dev: u32,
+        /// Type and permissions.
+        pub mode: u32,
+        /// Hard links.
+        pub nlink: u32,
+        /// Owner.
+        pub uid: u32,
+        /// Group.
+        pub gid: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+
+    /// A process: at exec, or as the task iterator found it.
+    pub struct ProcessBody {
+        /// The program's file.
+        pub exe: InodeFacts,
+        /// Capabilities: inheritable, permitted, effective, bounding, ambient.
+        pub caps: [u64; 5],
+        /// Length of all arguments, bytes.
+        pub args_bytes: u64,
+        /// uid, gid, suid, sgid, euid, egid, fsuid, fsgid.
+        pub ids: [u32; 8],
+        /// Inodes of the namespaces: mnt, pid, net, uts, ipc, cgroup, user.
+        pub namespaces: [u32; 7],
+        /// Controlling terminal as /proc/PID/stat shows it.
+        pub tty: u32,
+        /// Audit login uid.
+        pub loginuid: u32,
+        /// Audit session id.
+        pub audit_session: u32,
+        /// Session id.
+        pub sid: u32,
+        /// Process group id.
+        pub pgid: u32,
+        /// Process id in the process's own pid namespace.
+        pub vpid: u32,
+        /// Process group id there.
+        pub vpgid: u32,
+        /// Session id there.
+        pub vsid: u32,
+        /// See [`process_flag`].
+        pub flags: u32,
+        /// st_mode of descriptor 0.
+        pub stdin_mode: u16,
+        /// st_mode of descriptor 1.
+        pub stdout_mode: u16,
+        /// filename, path, args, cwd, cgroup leaf, cgroup parent.
+        pub text_bytes: [u16; 6],
+    }
+
+    /// A new process.
+    pub struct ForkBody {
+        /// Start of the parent, CLOCK_BOOTTIME ns.
+        pub parent_start_boot_ns: u64,
+        /// Process id in the child's own pid namespace.
+        pub vpid: u32,
+        /// Inode of that namespace.
+        pub pid_ns: u32,
+    }
+
+    /// The end of a process.
+    pub struct ExitBody {
+        /// User time by the tick, ns.
+        pub utime_ns: u64,
+        /// System time by the tick, ns.
+        pub stime_ns: u64,
+        /// Time on a CPU by the scheduler's clock, ns.
+        pub runtime_ns: u64,
+        /// Status as wait(2) gives it.
+        pub status: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+
+    /// A call of the open family that returned.
+    pub struct OpenBody {
+        /// The file, when [`open_bit::FILE`] is set.
+        pub inode: InodeFacts,
+        /// O_* flags.
+        pub flags: u64,
+        /// Descriptor or -errno.
+        pub result: i64,
+        /// Permission bits for a new file.
+        pub mode: u32,
+        /// Directory descriptor.
+        pub dirfd: i32,
+        /// See [`open_bit`].
+        pub bits: u32,
+        /// See [`open_call`].
+        pub call: u32,
+        /// argument, base, path, nothing.
+        pub text_bytes: [u16; 4],
+    }
+
+    /// A connect that returned.
+    pub struct ConnectBody {
+        /// 0 or -errno.
+        pub result: i64,
+        /// Descriptor.
+        pub fd: i32,
+        /// Family of the address passed; 0: none could be read.
+        pub family: u16,
+        /// Family of the socket.
+        pub socket_family: u16,
+        /// SOCK_* type.
+        pub socket_type: u16,
+        /// IPPROTO_*.
+        pub protocol: u16,
+        /// Port connected to, network byte order.
+        pub remote_port: u16,
+        /// Local port, host byte order.
+        pub local_port: u16,
+        /// Address connected to; IPv4 in the first four bytes.
+        pub remote: [u8; 16],
+        /// Local address.
+        pub local: [u8; 16],
+        /// Unix names: remote, local.
+        pub text_bytes: [u16; 2],
+        /// Zero.
+        pub reserved: u32,
+    }
+
+    /// A whole fork record.
+    pub struct ForkRecord {
+        /// Front.
+        pub header: Header,
+        /// Body.
+        pub body: ForkBody,
+    }
+
+    /// A whole exit record.
+    pub struct ExitRecord {
+        /// Front.
+        pub header: Header,
+        /// Body.
+        pub body: ExitBody,
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 80);
+    assert!(size_of::<InodeFacts>() == 56);
+    assert!(size_of::<ProcessBody>() == 216);
+    assert!(size_of::<ForkBody>() == 16);
+    assert!(size_of::<ExitBody>() == 32);
+    assert!(size_of::<OpenBody>() == 96);
+    assert!(size_of::<ConnectBody>() == 64);
+};
+
+/// Body of a record with its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// exec or seed.
+    Process {
+        /// Fixed part.
+        body: ProcessBody,
+        /// As `text_bytes` orders them.
+        texts: [&'a [u8]; 6],
+    },
+    /// fork.
+    Fork(ForkBody),
+    /// exit.
+    Exit(ExitBody),
+    /// open.
+    Open {
+        /// Fixed part.
+        body: OpenBody,
+        /// argument, base, path, nothing.
+        texts: [&'a [u8]; 4],
+    },
+    /// connect.
+    Connect {
+        /// Fixed part.
+        body: ConnectBody,
+        /// remote, local.
+        texts: [&'a [u8]; 2],
+    },
+}
+
+/// One record, its texts borrowed from the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Front.
+    pub header: Header,
+    /// Rest.
+    pub body: Body<'a>,
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Shorter than its parts say.
+    Short,
+    /// `len` and the bytes at hand, or the texts' lengths, do not add up.
+    Length,
+    /// Written by an object of another [`VERSION`].
+    Version(u8),
+    /// No such kind.
+    Kind(u8),
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("record is cut short"),
+            Self::Length => f.write_str("record's lengths do not add up"),
+            Self::Version(version) => write!(f, "record of version {version}, this agent reads {VERSION}"),
+            Self::Kind(kind) => write!(f, "record of unknown kind {kind}"),
+        }
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+fn texts<'a, const N: usize>(reader: &mut Reader<'a>, bytes: [u16; N]) -> Result<[&'a [u8]; N], Malformed> {
+    let mut all: [&[u8]; N] = [&[]; N];
+    for (text, count) in all.iter_mut().zip(bytes) {
+        *text = reader.take(usize::from(count)).ok_or(Malformed::Short)?;
+    }
+    Ok(all)
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record that fills `bytes`.
+    ///
+    /// # Errors
+    /// [`Malformed`] for anything a program of this version did not write. Never panics.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let header = Header::read(&mut reader).ok_or(Malformed::Short)?;
+        if header.abi != VERSION {
+            return Err(Malformed::Version(header.abi));
+        }
+        if u32::try_from(bytes.len()) != Ok(header.len) {
+            return Err(Malformed::Length);
+        }
+        let body = match header.kind {
+            kind::EXEC | kind::SEED => {
+                let body = ProcessBody::read(&mut reader).ok_or(Malformed::Short)?;
+                Body::Process { body, texts: texts(&mut reader, body.text_bytes)? }
+            }
+            kind::FORK => Body::Fork(ForkBody::read(&mut reader).ok_or(Malformed::Short)?),
+            kind::EXIT => Body::Exit(ExitBody::read(&mut reader).ok_or(Malformed::Short)?),
+            kind::OPEN => {
+                let body = OpenBody::read(&mut reader).ok_or(Malformed::Short)?;
+                Body::Open { body, texts: texts(&mut reader, body.text_bytes)? }
+            }
+            kind::CONNECT => {
+                let body = ConnectBody::read(&mut reader).ok_or(Malformed::Short)?;
+                Body::Connect { body, texts: texts(&mut reader, body.text_bytes)? }
+            }
+            other => return Err(Malformed::Kind(other)),
+        };
+        if reader.rest().is_empty() { Ok(Self { header, body }) } else { Err(Malformed::Length) }
+    }
+}

@@ -1,0 +1,135 @@
+//! A connect(2) returned.
+//!
+//! Addresses come from the socket when the call succeeded or is under way: that is where packets
+//! go. Of a refused call they come from the caller's memory, where another thread can have changed
+//! them since. A unix name always comes from there.
+
+use crate::BULK;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use core::mem::MaybeUninit;
+use hostward_abi::record::{ConnectBody, kind};
+use hostward_ebpf::kernel::task::{self, Task};
+use hostward_ebpf::kernel::{Current, Probe, regs, socket};
+use hostward_ebpf::mem::{Slot, claim, release};
+use hostward_ebpf::{out, record, setting};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const EINPROGRESS: i64 = -115;
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+/// `sun_path`, include/uapi/linux/un.h.
+const UNIX_NAME_BYTES: u64 = 108;
+
+/// `struct syscall_trace_exit`, see the open program. Attached to the exit of connect.
+#[tracepoint]
+pub fn connect(ctx: TracePointContext) -> u32 {
+    // SAFETY: the verifier checks every access; the context is as the struct says.
+    unsafe {
+        if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+            return 0;
+        }
+        let result: i64 = core::ptr::read_volatile(ctx.as_ptr().cast::<u8>().add(16).cast());
+        let Some(ticket) = out::attempt(kind::CONNECT) else {
+            return 0;
+        };
+        let Some(slot) = claim() else {
+            ticket.starve();
+            return 0;
+        };
+        let task = task::current();
+        let (header, body) = record::begin::<ConnectBody>(slot);
+        record::header::<Current>(header, task, kind::CONNECT, ticket.seq);
+        collect(slot, body, task, result);
+        ticket.output(&BULK, slot);
+        release(slot);
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn user<T: Copy>(from: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, from as *const _);
+    // The helper fills the buffer with zeros when it fails.
+    value.assume_init()
+}
+
+#[inline(always)]
+unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i64) {
+    let regs = regs::of(task);
+    let fd = regs.argument::<0>() as u32;
+    let address = regs.argument::<1>();
+    let address_bytes = regs.argument::<2>() as u32 as u64;
+    let family: u16 = if address_bytes >= 2 { user(address) } else { 0 };
+
+    (*body).result = result;
+    (*body).fd = fd as i32;
+    (*body).family = family;
+    (*body).socket_family = 0;
+    (*body).socket_type = 0;
+    (*body).protocol = 0;
+    (*body).remote_port = 0;
+    (*body).local_port = 0;
+    (*body).remote = [0; 16];
+    (*body).local = [0; 16];
+    (*body).text_bytes = [0; 2];
+    (*body).reserved = 0;
+
+    let went_out = result == 0 || result == EINPROGRESS;
+    let file = task.open_file(fd);
+    let is_socket = file.inode::<Probe>().mode::<Probe>() & S_IFMT == S_IFSOCK;
+    let mut from_socket = false;
+    if is_socket {
+        let (socket_type, sock) = socket::of(file.private_data());
+        let socket_family = sock.family();
+        (*body).socket_type = socket_type;
+        (*body).socket_family = socket_family;
+        (*body).protocol = sock.protocol();
+        if socket_family == AF_INET || socket_family == AF_INET6 {
+            (*body).local_port = sock.local_port();
+            if went_out {
+                (*body).remote_port = sock.remote_port();
+            }
+        }
+        if socket_family == AF_INET {
+            sock.local_v4(body);
+            if went_out {
+                sock.remote_v4(body);
+                from_socket = true;
+            }
+        } else if socket_family == AF_INET6 {
+            sock.local_v6(body);
+            if went_out {
+                sock.remote_v6(body);
+                from_socket = true;
+            }
+        }
+        append_unix(slot, body, family, address, address_bytes);
+        if socket_family == AF_UNIX && let Some((name, bytes)) = sock.unix_name() {
+            (*body).text_bytes[1] = record::append_kernel::<UNIX_NAME_BYTES>(slot, name, bytes as u64);
+        }
+    }
+    if !from_socket && (family == AF_INET || family == AF_INET6) {
+        (*body).remote_port = user(address.wrapping_add(2));
+        let (at, to) = (address.wrapping_add(if family == AF_INET { 4 } else { 8 }), &raw mut (*body).remote);
+        if family == AF_INET {
+            bpf_probe_read_user(to.cast(), 4, at as *const _);
+        } else {
+            bpf_probe_read_user(to.cast(), 16, at as *const _);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn append_unix(slot: *mut Slot, body: *mut ConnectBody, family: u16, address: u64, address_bytes: u64) {
+    if family == AF_UNIX && address_bytes > 2 {
+        let (from, bytes) = (address.wrapping_add(2), address_bytes - 2);
+        (*body).text_bytes[0] = record::append_user::<UNIX_NAME_BYTES>(slot, from, bytes);
+    }
+}

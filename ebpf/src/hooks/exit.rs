@@ -1,0 +1,56 @@
+//! The last thread of a process ended.
+
+use crate::PROCESS;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use hostward_abi::record::{ExitRecord, kind};
+use hostward_ebpf::kernel::Typed;
+use hostward_ebpf::kernel::task::Task;
+use hostward_ebpf::{out, record};
+
+/// `TP_PROTO(struct task_struct *p)`, since 6.17 with `bool group_dead`; include/trace/events/sched.h.
+/// It runs in the ending thread, after `signal->live` was counted down and the status was set, so
+/// of threads that end at once exactly one sees zero.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn exit(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the verifier checks every access; arguments are as the prototype says.
+    unsafe {
+        let task = Task(ctx.arg(0));
+        let signal = task.signal::<Typed>();
+        if signal.live_threads::<Typed>() != 0 {
+            return 0;
+        }
+        let Some(ticket) = out::attempt(kind::EXIT) else {
+            return 0;
+        };
+        let Some(mut entry) = PROCESS.reserve::<ExitRecord>(0) else {
+            ticket.settle(false);
+            return 0;
+        };
+        let record = entry.as_mut_ptr();
+        record::header::<Typed>(&raw mut (*record).header, task, kind::EXIT, ticket.seq);
+        (*record).header.len = size_of::<ExitRecord>() as u32;
+        // The leader may have ended before its last thread; wait(2) then tells the leader's status.
+        let leader = task.group_leader::<Typed>();
+        let status = match signal.group_exit_code::<Typed>() {
+            Some(code) => code,
+            None => leader.exit_code::<Typed>(),
+        };
+        // Threads that are reaped, this one, and the leader, which is not reaped before its parent
+        // asks. A thread between its end and its reaping is missed.
+        let (gone, own) = (signal.times::<Typed>(), task.times::<Typed>());
+        let mut all = (gone.0 + own.0, gone.1 + own.1, gone.2 + own.2);
+        if task.pid::<Typed>() != task.tgid::<Typed>() {
+            let first = leader.times::<Typed>();
+            all = (all.0 + first.0, all.1 + first.1, all.2 + first.2);
+        }
+        (*record).body.utime_ns = all.0;
+        (*record).body.stime_ns = all.1;
+        (*record).body.runtime_ns = all.2;
+        (*record).body.status = status;
+        (*record).body.reserved = 0;
+        entry.submit(0);
+        ticket.settle(true);
+    }
+    0
+}

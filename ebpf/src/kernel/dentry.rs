@@ -1,0 +1,110 @@
+//! `struct dentry`, `struct vfsmount` and the `struct mount` around it.
+
+use super::{Access, Probe, copy};
+use crate::off;
+
+/// A place in the file tree: `struct path`.
+#[derive(Clone, Copy)]
+pub struct Location {
+    /// The mount, as `struct vfsmount`.
+    pub mnt: *const u8,
+    /// The directory entry.
+    pub dentry: *const u8,
+}
+
+/// Bytes that one read takes of a dentry: parent, name and the short name's first 16 bytes lie
+/// within (the agent checks).
+pub const LINK_BYTES: usize = 64;
+
+/// Copy of a dentry's middle, in map memory.
+#[derive(Clone, Copy)]
+pub struct Link(*const u8);
+
+impl Link {
+    /// Copies the middle of `dentry` to `to`.
+    ///
+    /// # Safety
+    /// `to` is map memory.
+    #[inline(always)]
+    pub unsafe fn read(to: *mut [u8; LINK_BYTES], dentry: u64) -> Self {
+        copy(to.cast(), LINK_BYTES as u32, (dentry as *const u8).wrapping_add(off!(dentry_parent) as usize));
+        Self(to.cast())
+    }
+
+    #[inline(always)]
+    unsafe fn at<T: Copy>(self, offset: u32) -> T {
+        core::ptr::read_volatile(self.0.add((offset - off!(dentry_parent)) as usize).cast())
+    }
+
+    /// The directory it is in; itself at the root of a file system.
+    ///
+    /// # Safety
+    /// Self was read.
+    #[inline(always)]
+    pub unsafe fn parent(self) -> u64 {
+        self.at(off!(dentry_parent))
+    }
+
+    /// Where its name is: a kernel string.
+    ///
+    /// # Safety
+    /// Self was read.
+    #[inline(always)]
+    pub unsafe fn name(self) -> u64 {
+        self.at(off!(dentry_name))
+    }
+
+    /// The first 16 bytes of the name, zero-padded, as two words.
+    ///
+    /// # Safety
+    /// Self was read from `dentry`.
+    #[inline(always)]
+    pub unsafe fn name_key(self, dentry: u64) -> [u64; 2] {
+        let len: u32 = self.at(off!(dentry_name_len));
+        let inside = dentry.wrapping_add(off!(dentry_short_name) as u64);
+        let words: [u64; 2] = if self.name() == inside {
+            [self.at(off!(dentry_short_name)), self.at(off!(dentry_short_name) + 8)]
+        } else {
+            Probe::load(self.name() as *const u8, 0)
+        };
+        // What stands behind the name is left over from other names.
+        if len >= 16 {
+            words
+        } else if len >= 8 {
+            [words[0], words[1] & ((1 << ((len & 7) * 8)) - 1)]
+        } else {
+            [words[0] & ((1 << ((len & 7) * 8)) - 1), 0]
+        }
+    }
+}
+
+/// The `struct mount` that a `struct vfsmount` lies in.
+#[inline(always)]
+pub fn mount_of(vfsmount: *const u8) -> u64 {
+    (vfsmount as u64).wrapping_sub(off!(mount_mnt) as u64)
+}
+
+/// The `struct vfsmount` in a `struct mount`.
+#[inline(always)]
+pub fn vfsmount_of(mount: u64) -> u64 {
+    mount.wrapping_add(off!(mount_mnt) as u64)
+}
+
+/// Root directory of a mount.
+///
+/// # Safety
+/// `mount` is a struct mount.
+#[inline(always)]
+pub unsafe fn mount_root(mount: u64) -> u64 {
+    Probe::load(vfsmount_of(mount) as *const u8, off!(vfsmount_root))
+}
+
+/// The mount that a mount is on (itself at the top), and the directory there.
+///
+/// # Safety
+/// `mount` is a struct mount.
+#[inline(always)]
+pub unsafe fn mounted_on(mount: u64) -> (u64, u64) {
+    let mount = mount as *const u8;
+    (Probe::load(mount, off!(mount_parent)), Probe::load(mount, off!(mount_mountpoint)))
+}

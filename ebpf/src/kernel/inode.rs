@@ -1,0 +1,35 @@
+//! `struct inode`.
+
+use super::Access;
+use crate::off;
+use hostward_abi::record::InodeFacts;
+
+/// A file's inode.
+#[derive(Clone, Copy)]
+pub struct Inode(pub *const u8);
+
+#[expect(clippy::missing_safety_doc, reason = "all: self is an inode that `A` may load from")]
+impl Inode {
+    /// Type and permissions; 0 for a null inode.
+    #[inline(always)]
+    pub unsafe fn mode<A: Access>(self) -> u16 {
+        A::load(self.0, off!(inode_mode))
+    }
+
+    /// Fills `to`, which points to map memory.
+    #[inline(always)]
+    pub unsafe fn fill<A: Access>(self, to: *mut InodeFacts) {
+        (*to).ino = A::load(self.0, off!(inode_ino));
+        (*to).ctime_s = A::load(self.0, off!(inode_ctime_s));
+        (*to).mtime_s = A::load(self.0, off!(inode_mtime_s));
+        (*to).ctime_ns = A::load(self.0, off!(inode_ctime_ns));
+        (*to).mtime_ns = A::load(self.0, off!(inode_mtime_ns));
+        (*to).mode = self.mode::<A>() as u32;
+        (*to).nlink = A::load(self.0, off!(inode_nlink));
+        (*to).uid = A::load(self.0, off!(inode_uid));
+        (*to).gid = A::load(self.0, off!(inode_gid));
+        let sb: *const u8 = A::load(self.0, off!(inode_sb));
+        (*to).dev = A::load(sb, off!(sb_dev));
+        (*to).reserved = 0;
+    }
+}

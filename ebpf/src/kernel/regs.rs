@@ -1,0 +1,48 @@
+//! The user registers saved at system call entry: the call's arguments.
+//!
+//! They hold until the call returns to user space, so a program at the call's exit sees what was
+//! passed. (On arm64 the first argument's register carries the result by then; `orig_x0` keeps it,
+//! and the agent resolves `arg0` to that.)
+
+use super::task::Task;
+use super::{Access, Current, Probe, Typed};
+use crate::{off, setting};
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+
+/// Saved user registers of the current task.
+#[derive(Clone, Copy)]
+pub struct Registers(*const u8);
+
+/// Those of `current`.
+///
+/// # Safety
+/// `current` is the current task.
+#[inline(always)]
+pub unsafe fn of(current: Task) -> Registers {
+    if setting!(regs_helper) != 0 {
+        Registers(bpf_task_pt_regs(current.0.cast_mut().cast()) as *const u8)
+    } else {
+        Registers(current.stack::<Current>().wrapping_add(setting!(regs_distance) as usize))
+    }
+}
+
+impl Registers {
+    #[inline(always)]
+    unsafe fn load(self, offset: u32) -> u64 {
+        if setting!(regs_helper) != 0 { Typed::load(self.0, offset) } else { Probe::load(self.0, offset) }
+    }
+
+    /// Argument `N` of the call, 0 to 3.
+    ///
+    /// # Safety
+    /// Self is of [`of`].
+    #[inline(always)]
+    pub unsafe fn argument<const N: u32>(self) -> u64 {
+        self.load(match N {
+            0 => off!(arg0),
+            1 => off!(arg1),
+            2 => off!(arg2),
+            _ => off!(arg3),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Building a record: the header, and the cursor that texts are appended at.
+
+use crate::kernel::task::Task;
+use crate::kernel::{Access, cgroup, copy, cred};
+use crate::mem::{CURSOR_MASK, Slot, clamped, masked};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+};
+use hostward_abi::record::{Header, NAME_BYTES_MAX, TEXT_BYTES_MAX, header_flag};
+
+/// Fills the header; `len` is set when the record is whole. Gives the cgroup.
+///
+/// # Safety
+/// `header` is map or ring memory; `task` is one that `A` may load from.
+#[inline(always)]
+pub unsafe fn header<A: Access>(header: *mut Header, task: Task, kind: u8, seq: u64) -> cgroup::Cgroup {
+    (*header).len = 0;
+    (*header).kind = kind;
+    (*header).abi = hostward_abi::VERSION;
+    (*header).cpu = bpf_get_smp_processor_id() as u16;
+    (*header).seq = seq;
+    (*header).boot_ns = bpf_ktime_get_boot_ns();
+    (*header).start_boot_ns = task.group_leader::<A>().start::<A>();
+    (*header).pid = task.tgid::<A>();
+    (*header).tid = task.pid::<A>();
+    (*header).ppid = task.real_parent::<A>().tgid::<A>();
+    let (euid, egid) = cred::effective::<A>(task.cred::<A>());
+    (*header).euid = euid;
+    (*header).egid = egid;
+    let cgroup = cgroup::of::<A>(task);
+    (*header).cgroup_id = cgroup.id;
+    (*header).flags = if cgroup.v1 { header_flag::CGROUP_V1 } else { 0 };
+    // As a string, since old kernels leave parts of the former name behind its end.
+    let comm = (&raw mut (*header).comm).cast::<u64>();
+    *comm = 0;
+    *comm.add(1) = 0;
+    bpf_probe_read_kernel_str(comm.cast(), 16, task.comm().cast());
+    cgroup
+}
+
+/// Where the next byte of the record goes.
+#[inline(always)]
+unsafe fn end(slot: *mut Slot) -> *mut u8 {
+    let at = masked::<CURSOR_MASK>(get!((*slot).cursor));
+    (&raw mut (*slot).record).cast::<u8>().add(at as usize)
+}
+
+#[inline(always)]
+unsafe fn advance(slot: *mut Slot, bytes: u64) {
+    set!((*slot).cursor, get!((*slot).cursor).wrapping_add(bytes));
+}
+
+/// A record with a body of type `B` at its front: points to header and body, puts the cursor behind.
+///
+/// # Safety
+/// `slot` is claimed.
+#[inline(always)]
+pub unsafe fn begin<B>(slot: *mut Slot) -> (*mut Header, *mut B) {
+    let front = (&raw mut (*slot).record).cast::<u8>();
+    set!((*slot).cursor, (size_of::<Header>() + size_of::<B>()) as u64);
+    (front.cast(), front.add(size_of::<Header>()).cast())
+}
+
+/// Appends a name with its NUL: a component of a path.
+///
+/// # Safety
+/// `slot` is claimed.
+#[inline(always)]
+pub unsafe fn append_name(slot: *mut Slot, name: u64) {
+    let read = bpf_probe_read_kernel_str(end(slot).cast(), NAME_BYTES_MAX, name as *const _);
+    if read > 0 {
+        advance(slot, read as u64);
+    }
+}
+
+/// Appends a kernel string of at most `MAX` bytes, without its NUL.
+///
+/// # Safety
+/// `slot` is claimed; `MAX` is at most the slack.
+#[inline(always)]
+pub unsafe fn append_kernel_str<const MAX: u32>(slot: *mut Slot, text: *const u8) -> u16 {
+    finish_str(slot, bpf_probe_read_kernel_str(end(slot).cast(), MAX, text.cast()))
+}
+
+/// Appends a string of user memory, at most 4096 bytes, without its NUL.
+///
+/// # Safety
+/// `slot` is claimed.
+#[inline(always)]
+pub unsafe fn append_user_str(slot: *mut Slot, text: u64) -> u16 {
+    finish_str(slot, bpf_probe_read_user_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _))
+}
+
+#[inline(always)]
+unsafe fn finish_str(slot: *mut Slot, read: i64) -> u16 {
+    if read <= 1 {
+        return 0;
+    }
+    advance(slot, read as u64 - 1);
+    (read - 1) as u16
+}
+
+/// Appends at most `MAX` bytes of user memory.
+///
+/// # Safety
+/// `slot` is claimed; `MAX` is at most the slack.
+#[inline(always)]
+pub unsafe fn append_user<const MAX: u64>(slot: *mut Slot, from: u64, bytes: u64) -> u16 {
+    let bytes = clamped::<MAX>(bytes);
+    if bpf_probe_read_user(end(slot).cast(), bytes as u32, from as *const _) != 0 {
+        return 0;
+    }
+    advance(slot, bytes);
+    bytes as u16
+}
+
+/// Appends at most `MAX` bytes of kernel memory.
+///
+/// # Safety
+/// `slot` is claimed; `MAX` is at most the slack.
+#[inline(always)]
+pub unsafe fn append_kernel<const MAX: u64>(slot: *mut Slot, from: *const u8, bytes: u64) -> u16 {
+    let bytes = clamped::<MAX>(bytes);
+    if !copy(end(slot), bytes as u32, from) {
+        return 0;
+    }
+    advance(slot, bytes);
+    bytes as u16
+}
+
+/// Length of the record, bounded for the verifier, also written to its header.
+///
+/// # Safety
+/// `slot` is claimed and begun.
+#[inline(always)]
+pub unsafe fn seal(slot: *mut Slot) -> u64 {
+    let len = masked::<CURSOR_MASK>(get!((*slot).cursor));
+    (*(&raw mut (*slot).record).cast::<Header>()).len = len as u32;
+    len
+}
