@@ -1,0 +1,183 @@
+//! A condition with its fields looked up, its checks compiled and its macros put in.
+
+use super::check::{Check, Compare, Compiled, compile};
+use super::operator::Operator;
+use super::parser::{MAX_DEPTH, Tree};
+use crate::problem::Fault;
+use hostward_event::{EventKind, KindSet};
+use std::sync::Arc;
+
+/// Most checks of one condition, macros included.
+const MAX_CHECKS: usize = 100_000;
+
+/// See the module's head. Checks are shared by all rules that use the same macro.
+#[derive(Clone, Debug)]
+pub(crate) enum Expr {
+    Always(bool),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Not(Box<Expr>),
+    Check(Arc<Check>),
+}
+
+impl Expr {
+    /// Calls `visit` with every check.
+    pub(crate) fn checks(&self, visit: &mut dyn FnMut(&Check)) {
+        match self {
+            Self::Always(_) => {}
+            Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.checks(visit)),
+            Self::Not(inner) => inner.checks(visit),
+            Self::Check(check) => visit(check),
+        }
+    }
+}
+
+/// What a macro name stands for.
+pub(crate) enum Macro<'m> {
+    /// It loaded.
+    Known(&'m Expr),
+    /// It exists and did not load; the fault is reported there.
+    Broken,
+    /// There is none; a hint.
+    Unknown(String),
+}
+
+/// Everything that was found on the way from tree to expression.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) remarks: Vec<Fault>,
+    /// The faults that are about a field which is not known.
+    pub(crate) unknown_fields: usize,
+    checks: usize,
+}
+
+/// Turns a tree into an expression. All faults are collected; with one, the result is of no use.
+pub(crate) fn resolve<'m>(tree: &Tree, macros: &dyn Fn(&str) -> Macro<'m>, found: &mut Findings) -> Expr {
+    let expr = node(tree, macros, found);
+    if depth(&expr) > MAX_DEPTH {
+        let reason = format!("nested deeper than {MAX_DEPTH} levels after macros are put in");
+        found.faults.push(Fault::new(0, reason, "simplify the macros"));
+    }
+    expr
+}
+
+fn node<'m>(tree: &Tree, macros: &dyn Fn(&str) -> Macro<'m>, found: &mut Findings) -> Expr {
+    match tree {
+        Tree::And(parts) => Expr::And(parts.iter().map(|part| node(part, macros, found)).collect()),
+        Tree::Or(parts) => Expr::Or(parts.iter().map(|part| node(part, macros, found)).collect()),
+        Tree::Not(inner) => Expr::Not(Box::new(node(inner, macros, found))),
+        Tree::Macro { name, at } => use_macro(name, *at, macros, found),
+        Tree::Check(clause) => {
+            found.checks += 1;
+            match compile(clause, &mut found.remarks) {
+                Ok(Compiled::Check(check)) => Expr::Check(Arc::new(check)),
+                Ok(Compiled::Always(always)) => Expr::Always(always),
+                Err(fault) => {
+                    found.unknown_fields += usize::from(fault.reason.starts_with("unknown field"));
+                    found.faults.push(fault);
+                    Expr::Always(false)
+                }
+            }
+        }
+    }
+}
+
+fn use_macro<'m>(name: &str, at: usize, macros: &dyn Fn(&str) -> Macro<'m>, found: &mut Findings) -> Expr {
+    let fault = match macros(name) {
+        Macro::Known(expr) => {
+            found.checks += count(expr);
+            if found.checks <= MAX_CHECKS {
+                return expr.clone();
+            }
+            let reason = format!("condition has more than {MAX_CHECKS} checks after macros are put in");
+            Fault::new(at, reason, "simplify the macros")
+        }
+        Macro::Broken => Fault::new(at, format!("macro `{name}` did not load"), "correct the macro first"),
+        Macro::Unknown(hint) => Fault::new(at, format!("unknown macro `{name}`"), hint),
+    };
+    // One message is enough for a condition that grows beyond all bounds.
+    if found.checks <= MAX_CHECKS || !found.faults.iter().any(|known| known.reason == fault.reason) {
+        found.faults.push(fault);
+    }
+    Expr::Always(false)
+}
+
+fn depth(expr: &Expr) -> usize {
+    match expr {
+        Expr::Always(_) | Expr::Check(_) => 1,
+        Expr::Not(inner) => 1 + depth(inner),
+        Expr::And(parts) | Expr::Or(parts) => 1 + parts.iter().map(depth).max().unwrap_or(0),
+    }
+}
+
+/// Number of checks.
+pub(crate) fn count(expr: &Expr) -> usize {
+    match expr {
+        Expr::Always(_) | Expr::Check(_) => 1,
+        Expr::Not(inner) => count(inner),
+        Expr::And(parts) | Expr::Or(parts) => parts.iter().map(count).sum(),
+    }
+}
+
+/// Kinds of event for which an expression can be true, and for which it can be false.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kinds {
+    pub(crate) may_hold: KindSet,
+    pub(crate) may_fail: KindSet,
+}
+
+/// Analyses which kinds of event a condition can match: `and` is the intersection, `or` the union,
+/// negation is pushed to the checks, and a check says what its field and `evt.type` say.
+pub(crate) fn kinds(expr: &Expr) -> Kinds {
+    match expr {
+        Expr::Always(true) => Kinds { may_hold: KindSet::ALL, may_fail: KindSet::NONE },
+        Expr::Always(false) => Kinds { may_hold: KindSet::NONE, may_fail: KindSet::ALL },
+        Expr::Not(inner) => {
+            let Kinds { may_hold, may_fail } = kinds(inner);
+            Kinds { may_hold: may_fail, may_fail: may_hold }
+        }
+        Expr::And(parts) => parts.iter().map(kinds).fold(
+            Kinds { may_hold: KindSet::ALL, may_fail: KindSet::NONE },
+            |sum, part| Kinds {
+                may_hold: sum.may_hold.intersection(part.may_hold),
+                may_fail: sum.may_fail.union(part.may_fail),
+            },
+        ),
+        Expr::Or(parts) => parts.iter().map(kinds).fold(
+            Kinds { may_hold: KindSet::NONE, may_fail: KindSet::ALL },
+            |sum, part| Kinds {
+                may_hold: sum.may_hold.union(part.may_hold),
+                may_fail: sum.may_fail.intersection(part.may_fail),
+            },
+        ),
+        Expr::Check(check) => check_kinds(check),
+    }
+}
+
+fn check_kinds(check: &Check) -> Kinds {
+    if let Compare::EventType(names) = &check.compare {
+        let without = |set: KindSet| {
+            let rest: Vec<EventKind> =
+                EventKind::ALL.into_iter().filter(|kind| !set.contains(*kind)).collect();
+            KindSet::of(&rest)
+        };
+        let (some, not_every) = (names.some(), without(names.every()));
+        return match check.operator {
+            Operator::NotEqual => Kinds { may_hold: not_every, may_fail: some },
+            _ => Kinds { may_hold: some, may_fail: not_every },
+        };
+    }
+    let mut fields = Vec::new();
+    check.left.fields(&mut fields);
+    if let Compare::Operand(right) = &check.compare {
+        right.fields(&mut fields);
+    }
+    // A field that the event does not carry is missing, and the check is then false. `len` alone
+    // makes something of what is missing.
+    let carries = match &check.left {
+        super::operand::Operand::Call { .. } => KindSet::ALL,
+        _ => fields.iter().fold(KindSet::ALL, |set, field| set.intersection(field.kinds)),
+    };
+    Kinds { may_hold: carries, may_fail: KindSet::ALL }
+}

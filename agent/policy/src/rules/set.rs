@@ -1,0 +1,172 @@
+//! The rules in force.
+
+use super::output::Output;
+use crate::condition::{Expr, Glob, Program};
+use hostward_event::event::RuleInfo;
+use hostward_event::{Event, EventKind, KindSet, Text};
+use std::sync::Arc;
+
+/// One rule that loaded.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// What alerts say of it.
+    pub info: Arc<RuleInfo>,
+    /// False when the file or the selection turns it off: it never matches.
+    pub enabled: bool,
+    pub(super) body: Arc<Body>,
+}
+
+/// The compiled parts, shared by copies of the rule.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) expr: Expr,
+    pub(super) program: Program,
+    pub(super) output: Output,
+    pub(super) kinds: KindSet,
+}
+
+impl Rule {
+    /// True when the rule's condition holds for `event`, whether the rule is enabled or not.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.body.kinds.contains(event.kind()) && self.body.program.holds(event)
+    }
+
+    /// The output, formatted: safe text without control characters.
+    pub fn message(&self, event: &Event) -> Text {
+        self.body.output.format(event)
+    }
+
+    /// Kinds of event that the condition can match; empty for a rule that waits for events which
+    /// this version does not observe.
+    pub fn kinds(&self) -> KindSet {
+        self.body.kinds
+    }
+
+    pub(crate) fn expr(&self) -> &Expr {
+        &self.body.expr
+    }
+
+    /// True when one of the tags is `tag`, in any case.
+    fn has_tag(&self, tag: &str) -> bool {
+        self.info.tags.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(tag.as_bytes()))
+    }
+}
+
+/// Rules by name or glob (`Write below *`), or by tag (`tag=T1059`).
+#[derive(Clone, Debug)]
+pub(crate) struct Selector {
+    glob: Glob,
+    tag: Option<String>,
+}
+
+impl Selector {
+    pub(crate) fn name(pattern: &str) -> Self {
+        Self { glob: Glob::new(pattern.as_bytes(), false), tag: None }
+    }
+
+    pub(crate) fn tag(tag: &str) -> Self {
+        Self { tag: Some(tag.to_owned()), ..Self::name("") }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text.strip_prefix("tag=") {
+            Some(tag) => Self::tag(tag),
+            None => Self::name(text),
+        }
+    }
+
+    pub(crate) fn selects(&self, rule: &Rule) -> bool {
+        match &self.tag {
+            Some(tag) => rule.has_tag(tag),
+            None => self.glob.matches(rule.info.name.as_bytes()),
+        }
+    }
+}
+
+/// All rules that loaded, indexed by the kind of event they can match.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    /// For each kind the enabled rules that can match it, in file order.
+    by_kind: [Vec<usize>; EventKind::ALL.len()],
+}
+
+impl RuleSet {
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
+        let mut set = Self { rules, by_kind: Default::default() };
+        set.index();
+        set
+    }
+
+    fn index(&mut self) {
+        for (kind, list) in EventKind::ALL.into_iter().zip(&mut self.by_kind) {
+            let wanted =
+                self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled && rule.kinds().contains(kind));
+            *list = wanted.map(|(n, _)| n).collect();
+        }
+    }
+
+    /// Appends every enabled rule that matches `event` to `out`, in file order.
+    pub fn matches<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>) {
+        let kind = event.kind();
+        let list = EventKind::ALL.into_iter().zip(&self.by_kind).find(|(known, _)| *known == kind);
+        let rules = list.into_iter().flat_map(|(_, list)| list).filter_map(|n| self.rules.get(*n));
+        out.extend(rules.filter(|rule| rule.body.program.holds(event)));
+    }
+
+    /// Turns rules off, then on. A selector is a rule's name, a glob of names, or `tag=TAG`.
+    /// Gives the selectors that select nothing.
+    pub fn select(&mut self, disable: &[String], enable: &[String]) -> Vec<String> {
+        let mut idle = Vec::new();
+        for (list, enabled) in [(disable, false), (enable, true)] {
+            for text in list {
+                let selector = Selector::parse(text);
+                let mut any = false;
+                for rule in self.rules.iter_mut().filter(|rule| selector.selects(rule)) {
+                    rule.enabled = enabled;
+                    any = true;
+                }
+                if !any {
+                    idle.push(text.clone());
+                }
+            }
+        }
+        self.index();
+        idle
+    }
+
+    /// All rules, enabled or not, in file order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
+        self.rules.iter()
+    }
+
+    /// The rule of this name.
+    pub fn find(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.info.name.as_bytes() == name.as_bytes())
+    }
+
+    /// Number of rules, enabled or not.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// True when no rule loaded.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Kinds of event that an enabled rule can match.
+    pub fn kinds(&self) -> KindSet {
+        let enabled = self.rules.iter().filter(|rule| rule.enabled);
+        enabled.fold(KindSet::NONE, |kinds, rule| kinds.union(rule.kinds()))
+    }
+}
+
+impl<'s> IntoIterator for &'s RuleSet {
+    type Item = &'s Rule;
+    type IntoIter = std::slice::Iter<'s, Rule>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
