@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 /// Ranges kept for status and for the loss events; the totals never forget.
 const MAX_RANGES: usize = 64;
@@ -14,6 +15,16 @@ pub enum Lane {
     Alert,
     /// Everything else.
     Telemetry,
+}
+
+impl Lane {
+    /// The word in status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Telemetry => "telemetry",
+        }
+    }
 }
 
 /// Why an event was dropped.
@@ -35,6 +46,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The word in status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Oversize => "oversize",
+            Self::Rejected => "rejected",
+            Self::Shutdown => "shutdown",
+            Self::SinkEnded => "sink_ended",
+            Self::SinkDied => "sink_died",
+        }
+    }
+
     /// The words for an operator.
     pub const fn describe(self) -> &'static str {
         match self {
@@ -59,6 +82,13 @@ pub struct Dropped {
     pub events: u64,
     /// Their estimated size in memory.
     pub bytes: u64,
+}
+
+impl fmt::Display for Dropped {
+    /// The lane and the reason as one key: `telemetry/queue_full`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.lane.name(), self.reason.name())
+    }
 }
 
 /// One run of drops, from a first to a last `event.sequence`; `events` of them were this sink's and
