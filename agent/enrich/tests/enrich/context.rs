@@ -210,7 +210,7 @@ fn a_cgroup_is_asked_for_until_it_is_told_and_its_path_reaches_all_in_it() {
     assert_eq!(feed(&mut enricher, &first.exec(4 * STEP_NS)).1, [], "one question at a time");
     assert_eq!(feed(&mut enricher, &second.exec(61 * STEP_NS)).1, [asked(&second)], "the first may be gone");
 
-    let path = format!("/lxc.payload.web/user.slice/app.slice/app-x.scope");
+    let path = String::from("/lxc.payload.web/user.slice/app.slice/app-x.scope");
     feed(&mut enricher, &answer(78, &path, &second));
     let workload = &enricher.process(11).unwrap().workload;
     assert_eq!(
