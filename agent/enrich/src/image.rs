@@ -61,8 +61,14 @@ pub(crate) struct Observed {
 
 impl Observed {
     pub(crate) fn of(task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Self {
-        let comm = (task.tid == task.pid).then(|| Text::copy(task.comm.as_bytes()));
+        let comm = (task.tid == task.pid).then(|| task.comm.clone());
         Self { at_ns, euid: task.euid, egid: task.egid, comm, workload }
+    }
+
+    /// To be kept: without a hold on the buffer of the record.
+    pub(crate) fn detached(mut self) -> Self {
+        self.comm = self.comm.map(|comm| Text::copy(comm.as_bytes()));
+        self
     }
 
     pub(crate) fn differs(&self, process: &Process) -> bool {

@@ -96,6 +96,7 @@ impl Entry {
     pub(crate) fn observe(&mut self, observed: Observed) {
         let latest = self.observed.as_ref().map_or(0, |seen| seen.at_ns).max(self.now.since_ns);
         if observed.at_ns >= latest && observed.differs(&self.now.process) {
+            let observed = observed.detached();
             observed.apply(Arc::make_mut(&mut self.now.process));
             self.observed = Some(observed);
         }

@@ -15,7 +15,7 @@ impl Table {
     /// A process that nothing but this record tells.
     fn infer(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Entry {
         let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
-        let observed = Observed::of(task, workload.clone(), at_ns);
+        let observed = Observed::of(task, workload.clone(), at_ns).detached();
         let mut entry = Entry::new(Identity::of(task), inferred(entity_id, task, workload), Grade::Inferred);
         entry.observed = Some(observed);
         entry
