@@ -11,7 +11,7 @@ fn package_lives_from_install_to_purge() -> Result<()> {
         return Ok(());
     }
     let deb = guest::package()?;
-    let ran = Guest::bookworm()?.run(&place::checkout().join("tests/vm/life.sh"), &[&deb], 600)?;
+    let ran = Guest::bookworm()?.run(&place::checkout().join("tests/vm/life.sh"), &[&deb], 900)?;
     let log = ran.log();
     eprintln!("{log}");
     ensure!(ran.code == 0 && !log.contains("FAIL "), "the guest's script ended with {}:\n{log}", ran.code);
