@@ -64,14 +64,17 @@ pub(super) const FIELDS: &[Field] = &[
     .ecs("hostward.file.argument"),
     Field::wire("file.path", Type::Text, "path of the file; as given where the open failed", |e, _| cow(path(e)))
         .on(OPEN)
+        .kernel(KernelAtom::FilePath)
         .ocsf("file.path"),
     Field::wire("file.name", Type::Text, "name of the file", |e, _| cow(path(e).and_then(|p| part(p, file_name))))
         .on(OPEN)
+        .kernel(KernelAtom::FileName)
         .ocsf("file.name"),
     Field::wire("file.directory", Type::Text, "directory of the file", |e, _| {
         cow(path(e).and_then(|p| part(p, directory)))
     })
-    .on(OPEN),
+    .on(OPEN)
+    .kernel(KernelAtom::FilePath),
     Field::wire("file.extension", Type::Text, "what stands behind the last dot of the name", |e, _| {
         cow(path(e).and_then(|p| part(p, extension)))
     })

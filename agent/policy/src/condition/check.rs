@@ -56,7 +56,7 @@ pub(crate) enum Compare {
 /// One thing to look for in a text.
 #[derive(Debug)]
 pub(crate) enum Pattern {
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     /// Lower case.
     IContains(Vec<u8>),
     StartsWith(Vec<u8>),
@@ -251,8 +251,8 @@ fn texts(left: &Operand, clause: &Clause, literals: &[Literal]) -> Result<Compar
     let pattern = |literal: &Literal| -> Result<Pattern, Fault> {
         let bytes = literal.bytes.clone();
         Ok(match operator {
-            Op::Contains => Pattern::Contains(Finder::new(&bytes).into_owned()),
-            Op::BContains => Pattern::Contains(Finder::new(&hex(literal)?).into_owned()),
+            Op::Contains => Pattern::Contains(Box::new(Finder::new(&bytes).into_owned())),
+            Op::BContains => Pattern::Contains(Box::new(Finder::new(&hex(literal)?).into_owned())),
             Op::IContains => Pattern::IContains(bytes.to_ascii_lowercase()),
             Op::BStartsWith => Pattern::StartsWith(hex(literal)?),
             Op::EndsWith => Pattern::EndsWith(bytes),

@@ -11,10 +11,10 @@ mod operator;
 mod parser;
 mod program;
 
-pub(crate) use check::{Check, Compare, Pattern};
-pub(crate) use expr::{Expr, Findings, Kinds, Macro, kinds, resolve};
+pub(crate) use check::{Check, Compare};
+pub(crate) use expr::{Expr, Findings, Macro, kinds, resolve};
 pub(crate) use glob::{Glob, components};
-pub(crate) use operand::{Function, Operand, function};
+pub(crate) use operand::{Operand, function};
 pub(crate) use operator::Operator;
 pub(crate) use parser::{parse, parse_call};
 pub(crate) use program::Program;

@@ -70,15 +70,6 @@ pub(crate) enum Term {
     Text(Literal),
 }
 
-impl Term {
-    pub(crate) const fn at(&self) -> usize {
-        match self {
-            Self::Field { at, .. } | Self::Call { at, .. } => *at,
-            Self::Text(literal) => literal.at,
-        }
-    }
-}
-
 /// The right side of a check.
 #[derive(Debug)]
 pub(crate) enum Right {

@@ -15,7 +15,8 @@ fn the_published_rules_parse_and_what_does_not_load_is_told() {
         println!("{problem}");
     }
     println!("{} rules loaded", loaded.rules.len());
-    let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+    let errors: Vec<_> =
+        loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     // Nothing but fields that the registry lacks may keep a rule from loading.
     for error in &errors {
         let excused = error.reason.starts_with("unknown field") || error.reason.contains("did not load");
