@@ -2,11 +2,17 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
+use hostward_abi::record::{Header, OpenBody};
 use hostward_abi::maps::{NAMES_MAX, OpenFilter, name_bit};
 use hostward_ebpf::kernel::dentry::Location;
-use hostward_ebpf::mem::Slot;
+use hostward_ebpf::mem::{Slot, masked, slot_at};
 use hostward_ebpf::path::{ROUNDS, Step, Walk};
 use hostward_ebpf::{get, set};
+
+/// Where in the record the argument of an open lies.
+pub const TEXT_AT: usize = size_of::<Header>() + size_of::<OpenBody>();
+/// A failed open's argument is compared component by component up to here, then reported unseen.
+const SCAN_BYTES: usize = 256;
 
 /// One entry, written whole by the agent.
 #[map]
@@ -61,57 +67,83 @@ impl Filter {
     #[inline(always)]
     pub unsafe fn wants_location(self, slot: *mut Slot, from: Location, root: Location, class: u32) -> bool {
         Walk::start(&raw mut (*slot).walk, from, root);
-        let mut round = 0;
-        while round < ROUNDS {
-            match Walk::step(&raw mut (*slot).walk) {
-                Step::Component(link, dentry) => {
-                    if self.wants_name(link.name_key(dentry), class) {
-                        return true;
-                    }
-                }
-                Step::Lone(link, dentry) => return self.wants_name(link.name_key(dentry), class),
-                Step::Crossed => {}
-                Step::Root => return false,
-            }
-            round += 1;
-        }
-        true
+        filter_walk(get!((*slot).index) as u32, class) != 0
     }
 
-    /// Some component of the text at `record[AT..]` is wanted; a text longer than `MAX` bytes is.
+    /// Some component of the text at `record[TEXT_AT..]` is wanted; a text too long to scan is.
     ///
     /// # Safety
     /// `slot` is claimed, and the text ends in NUL.
     #[inline(always)]
-    pub unsafe fn wants_text<const AT: usize, const MAX: usize>(self, slot: *mut Slot, class: u32) -> bool {
+    pub unsafe fn wants_text(self, slot: *mut Slot, class: u32) -> bool {
+        filter_text(get!((*slot).index) as u32, class) != 0
+    }
+}
+
+/// The walk of [`Filter::wants_location`]; global so that the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn filter_walk(index: u32, class: u32) -> u32 {
+    // SAFETY: the verifier checks every access.
+    unsafe {
+        let (Some(slot), Some(filter)) = (slot_at(index), Filter::load()) else {
+            return 1;
+        };
+        let mut round = 0;
+        while round < ROUNDS {
+            match Walk::step(&raw mut (*slot).walk) {
+                Step::Component { link, dentry, last } => {
+                    let wanted = filter.wants_name(link.name_key(dentry), class);
+                    if wanted | last {
+                        return wanted as u32;
+                    }
+                }
+                Step::Crossed => {}
+                Step::Root => return 0,
+            }
+            round += 1;
+        }
+        1
+    }
+}
+
+/// The scan of [`Filter::wants_text`]; global so that the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn filter_text(index: u32, class: u32) -> u32 {
+    // SAFETY: the verifier checks every access.
+    unsafe {
+        let (Some(slot), Some(filter)) = (slot_at(index), Filter::load()) else {
+            return 1;
+        };
         let walk = &raw mut (*slot).walk;
-        let text = (&raw const (*slot).record).cast::<u8>().add(AT);
-        set!((*walk).name, [0, 0]);
+        let text = (&raw const (*slot).record).cast::<u8>().add(TEXT_AT);
+        let name = (&raw mut (*walk).name).cast::<u8>();
+        set!((*walk).name[0], 0);
+        set!((*walk).name[1], 0);
         set!((*walk).name_bytes, 0);
         let mut at = 0;
-        while at < MAX {
+        while at < SCAN_BYTES {
             let byte = core::ptr::read_volatile(text.add(at));
             if byte == 0 || byte == b'/' {
-                if self.wants_name(get!((*walk).name), class) {
-                    return true;
+                let key = [get!((*walk).name[0]), get!((*walk).name[1])];
+                if filter.wants_name(key, class) {
+                    return 1;
                 }
                 if byte == 0 {
-                    return false;
+                    return 0;
                 }
-                set!((*walk).name, [0, 0]);
+                set!((*walk).name[0], 0);
+                set!((*walk).name[1], 0);
                 set!((*walk).name_bytes, 0);
             } else {
+                // A name of 256 bytes or more exists nowhere, so it may overwrite itself.
                 let bytes = get!((*walk).name_bytes);
-                let moved = (byte as u64) << ((bytes & 7) * 8);
-                if bytes < 8 {
-                    set!((*walk).name[0], get!((*walk).name[0]) | moved);
-                } else if bytes < 16 {
-                    set!((*walk).name[1], get!((*walk).name[1]) | moved);
-                }
+                core::ptr::write_volatile(name.add(masked::<255>(bytes) as usize), byte);
                 set!((*walk).name_bytes, bytes + 1);
             }
             at += 1;
         }
-        true
+        1
     }
 }

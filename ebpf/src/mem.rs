@@ -24,6 +24,8 @@ const SLACK: usize = (TEXT_BYTES_MAX + NAME_BYTES_MAX) as usize;
 #[repr(C)]
 pub struct Slot {
     claim: u64,
+    /// Its own place in the pool, for functions that take no pointers.
+    pub index: u64,
     /// Bytes of `record` that are written.
     pub cursor: u64,
     /// State of the path walk and of the text scan.
@@ -82,6 +84,17 @@ pub fn clamped<const MAX: u64>(value: u64) -> u64 {
     out
 }
 
+/// `value`, or zero when it is negative; without a branch.
+#[inline(always)]
+pub fn positive(value: i64) -> u64 {
+    let mut sign = value;
+    // SAFETY: touches one register. LLVM would make a branch of plain code.
+    unsafe {
+        core::arch::asm!("{x} s>>= 63", "{x} ^= -1", x = inout(reg) sign, options(pure, nomem));
+    }
+    (value & sign) as u64
+}
+
 #[inline(always)]
 unsafe fn add(counter: *mut u64, value: i64) {
     // SAFETY: the caller's pointer is into a map value; the add is atomic on the CPU.
@@ -102,12 +115,19 @@ pub unsafe fn claim() -> Option<*mut Slot> {
         let slot = SLOTS.get_ptr_mut(first + index)?;
         add(&raw mut (*slot).claim, 1);
         if get!((*slot).claim) == 1 {
+            set!((*slot).index, (first + index) as u64);
             return Some(slot);
         }
         add(&raw mut (*slot).claim, -1);
         index += 1;
     }
     None
+}
+
+/// The slot at a claimed slot's `index`.
+#[inline(always)]
+pub fn slot_at(index: u32) -> Option<*mut Slot> {
+    SLOTS.get_ptr_mut(index)
 }
 
 /// Gives a slot back.

@@ -2,7 +2,7 @@
 
 use crate::kernel::task::Task;
 use crate::kernel::{Access, cgroup, copy, cred};
-use crate::mem::{CURSOR_MASK, Slot, clamped, masked};
+use crate::mem::{CURSOR_MASK, Slot, clamped, masked, positive};
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::{
     bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
@@ -69,9 +69,7 @@ pub unsafe fn begin<B>(slot: *mut Slot) -> (*mut Header, *mut B) {
 #[inline(always)]
 pub unsafe fn append_name(slot: *mut Slot, name: u64) {
     let read = bpf_probe_read_kernel_str(end(slot).cast(), NAME_BYTES_MAX, name as *const _);
-    if read > 0 {
-        advance(slot, read as u64);
-    }
+    advance(slot, positive(read));
 }
 
 /// Appends a kernel string of at most `MAX` bytes, without its NUL.

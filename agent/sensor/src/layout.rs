@@ -56,7 +56,7 @@ pub(crate) struct Layout {
     pub(crate) missing: Vec<String>,
     /// But for the agent's process id.
     pub(crate) settings: Settings,
-    /// The helper that copies to user rings etc. is of no interest; this one gates the iterator.
+    /// All of a socket that the connect program needs is there.
     pub(crate) has_sockets: bool,
 }
 

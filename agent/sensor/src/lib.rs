@@ -1,4 +1,59 @@
-//! x
+//! The sensor: Hostward's programs in the kernel, and what they tell.
+//!
+//! # Why it exists
+//! Everything the agent knows begins here. This crate alone speaks to the kernel's BPF side and is
+//! the only user of aya; the rest of the agent sees [`hostward_event::fact::Input`].
+//!
+//! # How it works
+//! 1. [`Preflight`] says whether this host can observe, and why not.
+//! 2. [`Sensor::load`] resolves field offsets from the running kernel's BTF, loads the objects that
+//!    `build.rs` made of `ebpf/`, puts the [`hostward_event::plan::KernelPlan`] in force, attaches.
+//! 3. [`Sensor::rings`] gives one [`RingReader`] per ring, each for a thread of its own. It turns
+//!    records into events and missing numbers into gaps.
+//! 4. [`Sensor::seeds`] lists the processes that live already. Called after attaching, it cannot miss
+//!    one: a process is in the list, or its fork is in the ring, or both.
+//! 5. [`Sensor::apply`] swaps the plan without detaching; [`Sensor::detach`] ends the stream, after
+//!    which [`RingReader::drain`] gives the rest.
+//!
+//! Process events have a ring of their own, so that a flood of opens cannot blind the process table.
+//!
+//! # What can go wrong
+//! - *No privilege, no BTF, a refusal*: [`LoadError`] says what and [`LoadError::hint`] what to do.
+//!   A single hook that is missing is logged once, shown by [`Sensor::ladder`], and survived.
+//! - *A full ring*: the event is lost in the kernel, counted there, and told as a gap.
+//! - *Hostile bytes*: names, arguments and paths are bytes all the way; the parser takes any input.
+//!
+//! # Blind spots
+//! System calls of 32-bit programs on a 64-bit kernel (the kernel leaves them out of the system call
+//! tracepoints), and opens through io_uring. Their processes are seen like all others.
+//!
+//! # Not here
+//! Names of users, containers, parents: `hostward-enrich`. What is wanted: `hostward-policy`.
+
 pub mod btf;
+mod clock;
+pub mod config;
+mod counters;
+mod decode;
+pub mod error;
+mod ladder;
 pub mod layout;
+mod load;
 mod objects;
+mod plan;
+pub mod preflight;
+mod reader;
+mod ring;
+mod rings;
+mod seeds;
+mod sensor;
+mod sequence;
+
+pub use config::Config;
+pub use counters::KindCounters;
+pub use error::{ApplyError, LoadError, RingError, SeedError};
+pub use ladder::{ProbeState, ProbeStatus};
+pub use preflight::{Check, Level, Preflight};
+pub use reader::RingReader;
+pub use rings::Rings;
+pub use sensor::Sensor;

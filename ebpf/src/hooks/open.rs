@@ -6,7 +6,7 @@
 //! decides about a successful open, and of a failed one it is all there is.
 
 use crate::BULK;
-use crate::filter::Filter;
+use crate::filter::{Filter, TEXT_AT};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
@@ -14,7 +14,7 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use core::mem::MaybeUninit;
 use hostward_abi::maps::open_class;
-use hostward_abi::record::{Header, OpenBody, kind, open_bit, open_call};
+use hostward_abi::record::{OpenBody, kind, open_bit, open_call};
 use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::task::{self, Task};
@@ -26,9 +26,6 @@ const O_ACCMODE: u64 = 3;
 const O_CREAT: u64 = 0o100;
 const O_TRUNC: u64 = 0o1000;
 const AT_FDCWD: i32 = -100;
-/// A failed open's argument is compared component by component up to here, then reported unseen.
-const SCAN_BYTES: usize = 512;
-const ARGUMENT_AT: usize = size_of::<Header>() + size_of::<OpenBody>();
 
 /// What was asked for.
 #[derive(Clone, Copy)]
@@ -123,7 +120,7 @@ unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request) {
         true
     } else if failed {
         argument = record::append_user_str(slot, request.path);
-        filter.wants_text::<ARGUMENT_AT, SCAN_BYTES>(slot, class)
+        filter.wants_text(slot, class)
             || (is_relative(slot) && filter.wants_location(slot, base(task, request), root, class))
     } else {
         filter.wants_location(slot, file.location::<Probe>(), root, class)
@@ -152,7 +149,7 @@ unsafe fn base(task: Task, request: Request) -> Location {
 /// The argument, which lies in the record, does not begin with a slash.
 #[inline(always)]
 unsafe fn is_relative(slot: *mut Slot) -> bool {
-    get!((*slot).record[ARGUMENT_AT]) != b'/'
+    get!((*slot).record[TEXT_AT]) != b'/'
 }
 
 #[inline(always)]
@@ -170,7 +167,7 @@ unsafe fn collect(
     (*body).mode = request.mode;
     (*body).dirfd = request.dirfd;
     (*body).call = request.call;
-    (*body).text_bytes = [argument, 0, 0, 0];
+    (&raw mut (*body).text_bytes).cast::<u64>().write(argument as u64);
     let mut bits = 0;
     if argument != 0 && is_relative(slot) {
         let base = base(task, request);

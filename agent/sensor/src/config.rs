@@ -1,0 +1,73 @@
+//! The sensor's part of the configuration.
+
+use serde::Deserialize;
+
+/// Page size that ring sizes must be a multiple of; larger pages round up in the kernel.
+const PAGE_BYTES: u64 = 4096;
+const RING_BYTES_MAX: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+/// `[sensor]` in the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Size of the ring for exec, fork and exit, bytes: a power of two of at least 4096. Default:
+    /// 2 MiB per CPU, from 4 to 16 MiB, at most a 256th of the memory.
+    pub process_ring_bytes: Option<u64>,
+    /// Size of the ring for open and connect, bytes, as above. Default: 4 MiB per CPU, from 8 to
+    /// 32 MiB, at most a 128th of the memory.
+    pub bulk_ring_bytes: Option<u64>,
+}
+
+impl Config {
+    /// Every value that cannot be used, as sentences that begin with the key.
+    pub fn problems(&self) -> Vec<String> {
+        let keys = [("process_ring_bytes", self.process_ring_bytes), ("bulk_ring_bytes", self.bulk_ring_bytes)];
+        let wrong = |bytes: u64| !bytes.is_power_of_two() || !(PAGE_BYTES..=RING_BYTES_MAX).contains(&bytes);
+        keys.into_iter()
+            .filter_map(|(key, bytes)| bytes.filter(|bytes| wrong(*bytes)).map(|bytes| (key, bytes)))
+            .map(|(key, bytes)| {
+                format!("{key}: {bytes} is not a power of two from {PAGE_BYTES} to {RING_BYTES_MAX}")
+            })
+            .collect()
+    }
+
+    /// Sizes of the process and of the bulk ring. Both are mapped into the agent and count as its
+    /// resident memory, hence the ceilings.
+    pub(crate) fn ring_bytes(&self, cpus: u64, memory_bytes: u64) -> (u32, u32) {
+        let by_size = |per_cpu: u64, floor: u64, ceiling: u64, share: u64| {
+            let wanted = (per_cpu * cpus).clamp(floor, ceiling).min(memory_bytes / share).max(PAGE_BYTES);
+            // The largest power of two that is not above.
+            1 << wanted.ilog2()
+        };
+        let process = self.process_ring_bytes.unwrap_or_else(|| by_size(2 * MIB, 4 * MIB, 16 * MIB, 256));
+        let bulk = self.bulk_ring_bytes.unwrap_or_else(|| by_size(4 * MIB, 8 * MIB, 32 * MIB, 128));
+        let fit = |bytes: u64| u32::try_from(bytes.min(RING_BYTES_MAX)).unwrap_or(1 << 22);
+        (fit(process), fit(bulk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_follow_the_machine_within_bounds() {
+        let auto = Config::default();
+        assert_eq!(auto.ring_bytes(2, 24 << 30), (4 << 20, 8 << 20));
+        assert_eq!(auto.ring_bytes(6, 24 << 30), (8 << 20, 16 << 20));
+        assert_eq!(auto.ring_bytes(256, 1 << 40), (16 << 20, 32 << 20));
+        assert_eq!(auto.ring_bytes(2, 512 << 20), (2 << 20, 4 << 20));
+        let told = Config { process_ring_bytes: Some(4096), bulk_ring_bytes: Some(1 << 16) };
+        assert_eq!(told.ring_bytes(2, 24 << 30), (4096, 1 << 16));
+    }
+
+    #[test]
+    fn every_wrong_size_is_named() {
+        let wrong = Config { process_ring_bytes: Some(5000), bulk_ring_bytes: Some(2048) };
+        let problems = wrong.problems();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("process_ring_bytes: 5000"));
+        assert!(Config::default().problems().is_empty());
+    }
+}

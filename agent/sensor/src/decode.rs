@@ -1,0 +1,329 @@
+//! From records to typed events.
+
+use bytes::Bytes;
+use hostward_abi::record::{
+    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, header_flag, kind, open_bit,
+    open_call, process_flag,
+};
+use hostward_event::fact::SeedProcess;
+use hostward_event::raw::{
+    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawConnect, RawEvent,
+    RawExec, RawOpen, RawTask, Rung, Source,
+};
+use hostward_event::{EventKind, Text};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const EINPROGRESS: i64 = -115;
+
+/// What stands before a path whose front is missing, so that it does not pass for an absolute one.
+const CUT_MARK: &[u8] = b".../";
+
+// The ring's kinds are the event kinds' numbers.
+const _: () = {
+    assert!(EventKind::Exec as u8 == kind::EXEC);
+    assert!(EventKind::Fork as u8 == kind::FORK);
+    assert!(EventKind::Exit as u8 == kind::EXIT);
+    assert!(EventKind::Open as u8 == kind::OPEN);
+    assert!(EventKind::Connect as u8 == kind::CONNECT);
+};
+
+/// Turns a record around `bytes` into an event; none for a seed.
+pub(crate) fn event(record: &Record<'_>, bytes: &Bytes, rung: Rung, received_boot_ns: u64) -> Option<RawEvent> {
+    let header = &record.header;
+    let body = match &record.body {
+        Body::Process { body, texts } if header.kind == kind::EXEC => {
+            RawBody::Exec(Box::new(exec(header, body, *texts, bytes)))
+        }
+        Body::Process { .. } => return None,
+        Body::Fork(body) => RawBody::Fork {
+            parent_start_boot_ns: body.parent_start_boot_ns,
+            vpid: body.vpid,
+            pid_ns: body.pid_ns,
+        },
+        Body::Exit(body) => {
+            let (utime_ns, stime_ns) = cpu_times(body);
+            RawBody::Exit { status: body.status, utime_ns, stime_ns }
+        }
+        Body::Open { body, texts } => RawBody::Open(Box::new(open(body, *texts, bytes))),
+        Body::Connect { body, texts } => RawBody::Connect(Box::new(connect(body, *texts, bytes))),
+    };
+    let source = Source { rung, cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns, received_boot_ns };
+    Some(RawEvent { source, task: task(header, bytes), body })
+}
+
+/// Turns a record around `bytes` into a seed; none for an event.
+pub(crate) fn seed(record: &Record<'_>, bytes: &Bytes) -> Option<SeedProcess> {
+    let header = &record.header;
+    let Body::Process { body, texts } = &record.body else {
+        return None;
+    };
+    if header.kind != kind::SEED {
+        return None;
+    }
+    let [_, path, _, cwd, leaf, parent] = *texts;
+    let kernel_thread = body.flags & process_flag::KERNEL_THREAD != 0;
+    let program = if kernel_thread { Text::EMPTY } else { walked(path, body.flags & process_flag::PATH_CUT != 0) };
+    Some(SeedProcess {
+        pid: header.pid,
+        ppid: header.ppid,
+        start_boot_ns: header.start_boot_ns,
+        comm: comm(header, bytes),
+        path: program,
+        args: Args::default(),
+        cwd: walked(cwd, body.flags & process_flag::CWD_CUT != 0),
+        exe: inode(&body.exe),
+        creds: credentials(body),
+        ns: namespaces(body),
+        tty: body.tty,
+        loginuid: body.loginuid,
+        audit_session: body.audit_session,
+        sid: body.sid,
+        pgid: body.pgid,
+        vpid: body.vpid,
+        cgroup: cgroup(header, leaf, parent, bytes),
+        cgroup_path: Text::EMPTY,
+    })
+}
+
+fn share(bytes: &Bytes, part: &[u8]) -> Text {
+    if part.is_empty() { Text::EMPTY } else { Text::new(bytes.slice_ref(part)) }
+}
+
+fn comm(header: &Header, bytes: &Bytes) -> Text {
+    let end = header.comm.iter().position(|byte| *byte == 0).unwrap_or(header.comm.len());
+    // The name is the header's last field.
+    let start = size_of::<Header>() - header.comm.len();
+    share(bytes, bytes.get(start..start + end).unwrap_or_default())
+}
+
+fn task(header: &Header, bytes: &Bytes) -> RawTask {
+    RawTask {
+        pid: header.pid,
+        tid: header.tid,
+        ppid: header.ppid,
+        start_boot_ns: header.start_boot_ns,
+        euid: header.euid,
+        egid: header.egid,
+        cgroup_id: header.cgroup_id,
+        comm: comm(header, bytes),
+    }
+}
+
+/// Turns components, the file's own first and each with its NUL, into a path.
+fn walked(components: &[u8], cut: bool) -> Text {
+    let whole = components.strip_suffix(b"\0").unwrap_or(components);
+    let mut path = Vec::with_capacity(components.len() + CUT_MARK.len());
+    path.extend_from_slice(if cut { CUT_MARK } else { b"/" });
+    let mut first = true;
+    for component in whole.rsplit(|byte| *byte == 0).filter(|component| !component.is_empty()) {
+        if !first {
+            path.push(b'/');
+        }
+        first = false;
+        // A file in no directory may have a name like a path: `memfd:x`, `/memfd:x`.
+        path.extend_from_slice(component.strip_prefix(b"/").unwrap_or(component));
+    }
+    Text::from(path)
+}
+
+fn inode(facts: &InodeFacts) -> Inode {
+    let time = |seconds: i64, nanoseconds: u32| {
+        // Since 6.13 the upper bits of the change time's ns are flags.
+        seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanoseconds & 0x3fff_ffff))
+    };
+    Inode {
+        ino: facts.ino,
+        dev: facts.dev,
+        mode: facts.mode,
+        nlink: facts.nlink,
+        uid: facts.uid,
+        gid: facts.gid,
+        ctime_ns: time(facts.ctime_s, facts.ctime_ns),
+        mtime_ns: time(facts.mtime_s, facts.mtime_ns),
+    }
+}
+
+fn credentials(body: &ProcessBody) -> Credentials {
+    let [uid, gid, suid, sgid, euid, egid, fsuid, fsgid] = body.ids;
+    let [cap_inheritable, cap_permitted, cap_effective, cap_bounding, cap_ambient] = body.caps;
+    Credentials {
+        uid,
+        gid,
+        suid,
+        sgid,
+        euid,
+        egid,
+        fsuid,
+        fsgid,
+        cap_inheritable,
+        cap_permitted,
+        cap_effective,
+        cap_bounding,
+        cap_ambient,
+    }
+}
+
+const fn namespaces(body: &ProcessBody) -> Namespaces {
+    let [mnt, pid, net, uts, ipc, cgroup, user] = body.namespaces;
+    Namespaces { mnt, pid, net, uts, ipc, cgroup, user }
+}
+
+fn cgroup(header: &Header, leaf: &[u8], parent: &[u8], bytes: &Bytes) -> RawCgroup {
+    let v1 = header.flags & header_flag::CGROUP_V1 != 0;
+    RawCgroup { id: header.cgroup_id, v1, leaf: share(bytes, leaf), parent: share(bytes, parent) }
+}
+
+fn exec(header: &Header, body: &ProcessBody, texts: [&[u8]; 6], bytes: &Bytes) -> RawExec {
+    let [filename, path, args, cwd, leaf, parent] = texts;
+    let flag = |flag: u32| body.flags & flag != 0;
+    RawExec {
+        filename: share(bytes, filename),
+        path: walked(path, flag(process_flag::PATH_CUT)),
+        args: Args {
+            raw: share(bytes, args),
+            total_bytes: u32::try_from(body.args_bytes).unwrap_or(u32::MAX),
+        },
+        cwd: walked(cwd, flag(process_flag::CWD_CUT)),
+        exe: inode(&body.exe),
+        memfd: flag(process_flag::MEMFD),
+        creds: credentials(body),
+        ns: namespaces(body),
+        tty: body.tty,
+        loginuid: body.loginuid,
+        audit_session: body.audit_session,
+        sid: body.sid,
+        pgid: body.pgid,
+        vpid: body.vpid,
+        vpgid: body.vpgid,
+        vsid: body.vsid,
+        cgroup: cgroup(header, leaf, parent, bytes),
+        stdin: FileType::from_mode(u32::from(body.stdin_mode)),
+        stdout: FileType::from_mode(u32::from(body.stdout_mode)),
+        killed: flag(process_flag::KILLED),
+    }
+}
+
+/// User and system time as getrusage tells them: the exact sum from the scheduler, split as the
+/// tick samples were (cputime_adjust, kernel/sched/cputime.c).
+fn cpu_times(body: &ExitBody) -> (u64, u64) {
+    let (utime, stime, total) = (body.utime_ns, body.stime_ns, body.runtime_ns);
+    if stime == 0 {
+        return (total, 0);
+    }
+    if utime == 0 {
+        return (0, total);
+    }
+    let system = u128::from(stime) * u128::from(total) / (u128::from(stime) + u128::from(utime));
+    let system = u64::try_from(system).unwrap_or(total);
+    (total.saturating_sub(system), system)
+}
+
+fn open(body: &OpenBody, texts: [&[u8]; 4], bytes: &Bytes) -> RawOpen {
+    let [arg, base, path, _] = texts;
+    let bit = |bit: u32| body.bits & bit != 0;
+    let of_file = bit(open_bit::FILE);
+    RawOpen {
+        call: match body.call {
+            open_call::OPEN => OpenCall::Open,
+            open_call::OPENAT2 => OpenCall::Openat2,
+            open_call::CREAT => OpenCall::Creat,
+            _ => OpenCall::Openat,
+        },
+        flags: body.flags,
+        mode: body.mode,
+        result: body.result,
+        dirfd: body.dirfd,
+        arg: share(bytes, arg),
+        base: if bit(open_bit::BASE) { walked(base, bit(open_bit::BASE_CUT)) } else { Text::EMPTY },
+        path: if of_file { walked(path, bit(open_bit::PATH_CUT)) } else { Text::EMPTY },
+        inode: if of_file { inode(&body.inode) } else { Inode::default() },
+        created: bit(open_bit::CREATED),
+    }
+}
+
+/// An address; IPv4 in IPv6 is told as the IPv4 that it is, so that a rule on an IPv4 network
+/// cannot be passed by.
+fn endpoint(family: u16, address: [u8; 16], port: u16) -> Option<Endpoint> {
+    let ip = match family {
+        AF_INET => {
+            let [a, b, c, d, ..] = address;
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        AF_INET6 => Ipv6Addr::from(address).to_canonical(),
+        _ => return None,
+    };
+    Some(Endpoint::Ip(SocketAddr::new(ip, port)))
+}
+
+/// A unix name: a path ends at its first NUL, an abstract name begins with one and has its length.
+fn unix_name(name: &[u8], bytes: &Bytes) -> Option<Endpoint> {
+    let end = match name.first() {
+        None => return None,
+        Some(0) => name.len(),
+        Some(_) => name.iter().position(|byte| *byte == 0).unwrap_or(name.len()),
+    };
+    Some(Endpoint::Unix(share(bytes, name.get(..end).unwrap_or_default())))
+}
+
+fn connect(body: &ConnectBody, texts: [&[u8]; 2], bytes: &Bytes) -> RawConnect {
+    let [remote_name, local_name] = texts;
+    let went_out = body.result == 0 || body.result == EINPROGRESS;
+    let remote = if body.family == AF_UNIX {
+        unix_name(remote_name, bytes)
+    } else if went_out && matches!(body.socket_family, AF_INET | AF_INET6) {
+        // The program took it from the socket. AF_UNSPEC dissolves an association: no remote.
+        let known = matches!(body.family, AF_INET | AF_INET6);
+        known.then(|| endpoint(body.socket_family, body.remote, u16::from_be(body.remote_port))).flatten()
+    } else {
+        endpoint(body.family, body.remote, u16::from_be(body.remote_port))
+    };
+    let local = if body.socket_family == AF_UNIX {
+        unix_name(local_name, bytes)
+    } else if body.local_port == 0 && body.local == [0; 16] {
+        None
+    } else {
+        endpoint(body.socket_family, body.local, body.local_port)
+    };
+    RawConnect {
+        fd: body.fd,
+        result: body.result,
+        family: body.family,
+        sock_type: body.socket_type,
+        protocol: body.protocol,
+        remote,
+        local,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_is_turned_round() {
+        assert_eq!(walked(b"passwd\0etc\0", false), Text::from("/etc/passwd"));
+        assert_eq!(walked(b"", false), Text::from("/"));
+        assert_eq!(walked(b"x\0deep\0", true), Text::from(".../deep/x"));
+        assert_eq!(walked(b"memfd:run\0", false), Text::from("/memfd:run"));
+        assert_eq!(walked(b"a\xff\0b\0", false), Text::copy(b"/b/a\xff"));
+    }
+
+    #[test]
+    fn cpu_time_is_split_as_the_ticks_were() {
+        let body = |utime_ns, stime_ns, runtime_ns| ExitBody { utime_ns, stime_ns, runtime_ns, status: 0, reserved: 0 };
+        assert_eq!(cpu_times(&body(0, 0, 700)), (700, 0));
+        assert_eq!(cpu_times(&body(0, 4_000_000, 900)), (0, 900));
+        assert_eq!(cpu_times(&body(3_000_000, 1_000_000, 8_000_000)), (6_000_000, 2_000_000));
+        assert_eq!(cpu_times(&body(u64::MAX, u64::MAX, u64::MAX)).0, u64::MAX - u64::MAX / 2);
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_that_it_is() {
+        let mapped = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().octets();
+        let expected: SocketAddr = "192.0.2.7:443".parse().unwrap();
+        assert_eq!(endpoint(AF_INET6, mapped, 443), Some(Endpoint::Ip(expected)));
+    }
+}

@@ -1,0 +1,118 @@
+//! All rings read by one thread, their records put into the order of time.
+//!
+//! # Why
+//! An open must be told with the program that made it, so the exec before it has to come first. The
+//! two lie in different rings, and two threads would hand them over in any order.
+//!
+//! # How it works
+//! Each round notes the time, empties the ring of process events first, then takes from the others.
+//! What those hold is handed over up to the time noted, less [`SETTLE_NS`] for a program that had
+//! taken its time stamp but not yet written its record; the rest is kept for the next round. Within a
+//! round all records are sorted by time, so a fork also comes before its child's exec on another CPU.
+//!
+//! # What can go wrong
+//! A program that is held up for longer than [`SETTLE_NS`] between stamp and record is handed over
+//! late. Enrichment copes: it only costs the records in between the newer program.
+
+use crate::clock::boot_ns;
+use crate::error::RingError;
+use crate::reader::{NAP, RingReader};
+use hostward_event::fact::Input;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
+
+/// See the module's head. Programs take microseconds; an interrupt may come between.
+const SETTLE_NS: u64 = 1_000_000;
+
+/// The rings of a sensor.
+pub struct Rings {
+    /// Exec, fork, exit.
+    process: Option<RingReader>,
+    /// Everything else.
+    bulk: Option<RingReader>,
+    /// Records of `bulk` that are too young to be handed over.
+    young: Vec<Input>,
+}
+
+impl Rings {
+    pub(crate) const fn new(process: Option<RingReader>, bulk: Option<RingReader>) -> Self {
+        Self { process, bulk, young: Vec::new() }
+    }
+
+    /// Waits until something is there, at most `timeout`, and appends it to `inputs` in the order of time.
+    ///
+    /// # Errors
+    /// [`RingError`]; reading can go on, and what was lost is told as gaps.
+    pub fn poll(&mut self, timeout: Duration, inputs: &mut Vec<Input>) -> Result<(), RingError> {
+        let hot = !self.young.is_empty() || self.readers().any(|reader| reader.is_hot());
+        if hot {
+            std::thread::sleep(NAP.min(timeout));
+        } else {
+            self.wait(timeout)?;
+        }
+        let settled_ns = boot_ns().saturating_sub(SETTLE_NS);
+        let start = inputs.len();
+        let mut horizon_ns = settled_ns;
+        if let Some(process) = &mut self.process
+            && !process.round(&mut |input| inputs.push(input))?
+        {
+            // Not emptied: what lies behind the last record may be older than what the others hold.
+            horizon_ns = inputs.get(start..).unwrap_or_default().iter().map(time_ns).max().unwrap_or(0);
+        }
+        if let Some(bulk) = &mut self.bulk {
+            bulk.round(&mut |input| self.young.push(input))?;
+        }
+        inputs.extend(self.young.extract_if(.., |input| time_ns(input) <= horizon_ns));
+        // Stable: records of the same time stay in the order of their ring.
+        inputs.get_mut(start..).unwrap_or_default().sort_by_key(time_ns);
+        Ok(())
+    }
+
+    /// Appends what is left, after the programs were detached: to the last record and the last loss.
+    ///
+    /// # Errors
+    /// As [`Self::poll`].
+    pub fn drain(&mut self, inputs: &mut Vec<Input>) -> Result<(), RingError> {
+        let start = inputs.len();
+        inputs.append(&mut self.young);
+        let mut result = Ok(());
+        for reader in [&mut self.process, &mut self.bulk].into_iter().flatten() {
+            // The one ring's trouble must not cost the other's records.
+            result = result.and(reader.drain(&mut |input| inputs.push(input)).map(drop));
+        }
+        inputs.get_mut(start..).unwrap_or_default().sort_by_key(time_ns);
+        result
+    }
+
+    /// Records that were none. Not zero means a defect.
+    pub fn malformed(&self) -> u64 {
+        self.readers().map(RingReader::malformed).sum()
+    }
+
+    fn readers(&self) -> impl Iterator<Item = &RingReader> {
+        [&self.process, &self.bulk].into_iter().flatten()
+    }
+
+    fn wait(&self, timeout: Duration) -> Result<(), RingError> {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let fds: Vec<_> = self.readers().map(RingReader::fd).collect();
+        let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(RingError::Wait(errno.into())),
+        }
+    }
+}
+
+/// When it happened, CLOCK_BOOTTIME ns.
+const fn time_ns(input: &Input) -> u64 {
+    match input {
+        Input::Raw(raw) => raw.source.boot_ns,
+        Input::Gap(gap) => gap.boot_ns,
+        Input::Tick(boot_ns) => *boot_ns,
+        Input::Fact(_) | Input::Action(_) => 0,
+    }
+}

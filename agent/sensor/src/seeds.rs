@@ -1,0 +1,80 @@
+//! The processes that live already, from the kernel's task iterator.
+
+use crate::error::{SeedError, object_refusal, program_refusal};
+use crate::layout::Layout;
+use crate::{decode, load, objects};
+use aya::Btf;
+use aya::programs::Iter;
+use bytes::Bytes;
+use hostward_abi::record::{Header, Malformed, Record};
+use hostward_abi::{Reader, Wire};
+use hostward_event::fact::SeedProcess;
+use std::fs::File;
+use std::io::Read;
+
+/// Bytes of one read; the kernel shows up to 32 KiB at once.
+const READ_BYTES: usize = 64 * 1024;
+/// More processes than any machine has ids for.
+const SEED_BYTES_MAX: usize = 1 << 30;
+
+/// Loads the iterator, reads it to its end and unloads it again.
+pub(crate) fn all(layout: &Layout, btf: &Btf) -> Result<Vec<SeedProcess>, SeedError> {
+    let mut seeds = Vec::new();
+    read(layout, btf, &mut |record, bytes| {
+        seeds.extend(decode::seed(record, bytes));
+        true
+    })?;
+    Ok(seeds)
+}
+
+/// The process id of this process in the initial pid namespace, which its own may hide: the program
+/// runs in the task that reads.
+pub(crate) fn own_pid(layout: &Layout, btf: &Btf) -> Result<u32, SeedError> {
+    let mut own = None;
+    read(layout, btf, &mut |record, _| {
+        own = u32::try_from(record.header.seq).ok();
+        false
+    })?;
+    own.ok_or_else(|| SeedError::Refused("it told no process".to_owned()))
+}
+
+fn read(layout: &Layout, btf: &Btf, each: &mut dyn FnMut(&Record<'_>, &Bytes) -> bool) -> Result<(), SeedError> {
+    let refused = |why: &aya::programs::ProgramError| SeedError::Refused(program_refusal(why));
+    let mut object =
+        load::object(objects::ITER, layout, 0, &[]).map_err(|why| SeedError::Refused(object_refusal(&why)))?;
+    let program = object.program_mut("seed").ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;
+    let program: &mut Iter = program.try_into().map_err(|why| refused(&why))?;
+    program.load("task", btf).map_err(|why| refused(&why))?;
+    let link = program.attach().and_then(|link| program.take_link(link)).map_err(|why| refused(&why))?;
+    let mut file: File = link.into_file().map_err(|why| SeedError::Refused(crate::error::chain(&why)))?;
+    let mut pending = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let count = file.read(&mut buffer)?;
+        let fresh = buffer.get(..count).unwrap_or_default();
+        if fresh.is_empty() {
+            // What is left would be half a record.
+            return if pending.is_empty() { Ok(()) } else { Err(Malformed::Short.into()) };
+        }
+        if pending.len() + fresh.len() > SEED_BYTES_MAX {
+            return Err(Malformed::Length.into());
+        }
+        pending.extend_from_slice(fresh);
+        let bytes = Bytes::from(std::mem::take(&mut pending));
+        let mut rest = &bytes[..];
+        while let Some(header) = Header::read(&mut Reader::new(rest)) {
+            let length = usize::try_from(header.len).map_err(|_| Malformed::Length)?;
+            if length < Header::BYTES {
+                return Err(Malformed::Length.into());
+            }
+            let Some((one, more)) = rest.split_at_checked(length) else {
+                break;
+            };
+            if !each(&Record::parse(one)?, &bytes) {
+                return Ok(());
+            }
+            rest = more;
+        }
+        pending = rest.to_vec();
+    }
+}

@@ -1,0 +1,318 @@
+//! The loaded sensor.
+
+use crate::config::Config;
+use crate::counters::{Counters, KindCounters};
+use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
+use crate::ladder::{ProbeState, ProbeStatus};
+use crate::layout::Layout;
+use crate::load::{self, SyscallProbe};
+use crate::plan::{self, Kills, Opens};
+use crate::preflight::Privileges;
+use crate::reader::RingReader;
+use crate::ring::Ring;
+use crate::{objects, seeds};
+use aya::maps::{Map, MapData, MapError};
+use aya::programs::Program;
+use aya::{Btf, Ebpf};
+use hostward_event::fact::SeedProcess;
+use hostward_event::plan::KernelPlan;
+use hostward_event::raw::Rung;
+use hostward_event::{EventKind, KindSet, Text};
+use std::os::fd::AsFd;
+
+const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit];
+const SYS_KINDS: &[EventKind] = &[EventKind::Open, EventKind::Connect];
+
+/// An object with its ring, while it is loaded.
+struct Loaded {
+    object: Ebpf,
+    counters: Counters,
+    reader: Option<RingReader>,
+}
+
+/// Hostward's programs in the kernel. Dropping it detaches and unloads everything.
+pub struct Sensor {
+    layout: Layout,
+    base: Option<Loaded>,
+    sys: Option<Loaded>,
+    base_probes: Vec<ProbeState>,
+    sys_probes: Vec<SyscallProbe>,
+    opens: Opens,
+    kills: Kills,
+    notes: Vec<String>,
+}
+
+impl Sensor {
+    /// Loads the programs, puts `plan` in force and attaches. Each object degrades alone: what did
+    /// not work is in [`Self::ladder`] and was logged once.
+    ///
+    /// # Errors
+    /// [`LoadError`] when nothing at all is observed.
+    pub fn load(config: &Config, plan: &KernelPlan) -> Result<Self, LoadError> {
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(LoadError::Config(problem));
+        }
+        let privileges = Privileges::of_this_process();
+        if let Some(missing) = privileges.missing() {
+            return Err(LoadError::Privilege { missing });
+        }
+        let layout = Layout::running()?;
+        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        let mut notes: Vec<String> =
+            layout.missing.iter().map(|why| format!("left out on this kernel: {why}")).collect();
+        let own_pid = seeds::own_pid(&layout, &btf).unwrap_or_else(|why| {
+            notes.push(format!("{why}; the agent's own process id is taken from its own pid namespace"));
+            std::process::id()
+        });
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (process_bytes, bulk_bytes) = config.ring_bytes(cpus as u64, memory_bytes());
+        let mut sensor = Self {
+            layout,
+            base: None,
+            sys: None,
+            base_probes: ["sched_process_exec", "sched_process_fork", "sched_process_exit"]
+                .into_iter()
+                .zip(BASE_KINDS)
+                .map(|(hook, kind)| ProbeState::new(*kind, hook, Rung::BtfTracepoint))
+                .collect(),
+            sys_probes: SyscallProbe::all(),
+            opens: Opens::default(),
+            kills: Kills::default(),
+            notes,
+        };
+        sensor.load_base(process_bytes, own_pid)?;
+        sensor.load_sys(bulk_bytes, own_pid)?;
+        sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
+        sensor.attach_base(&btf);
+        sensor.attach_sys(plan.kinds);
+        sensor.report()?;
+        Ok(sensor)
+    }
+
+    fn load_base(&mut self, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
+        match load::object(objects::BASE, &self.layout, own_pid, &[("PROCESS", ring_bytes)]) {
+            Ok(object) => {
+                let ring = ("PROCESS", "process", ring_bytes);
+                self.base = Some(Loaded::new(object, ring, Rung::BtfTracepoint, BASE_KINDS)?);
+            }
+            Err(why) => {
+                let why = object_refusal(&why);
+                self.base_probes.iter_mut().for_each(|probe| probe.set(ProbeStatus::Refused, &why));
+            }
+        }
+        Ok(())
+    }
+
+    fn load_sys(&mut self, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
+        let mut object = match load::object(objects::SYS, &self.layout, own_pid, &[("BULK", ring_bytes)]) {
+            Ok(object) => object,
+            Err(why) => {
+                let why = object_refusal(&why);
+                self.sys_probes.iter_mut().for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
+                return Ok(());
+            }
+        };
+        for (program, kind) in [("open", EventKind::Open), ("connect", EventKind::Connect)] {
+            let loaded = if kind == EventKind::Connect && !self.layout.has_sockets {
+                Err("this kernel does not tell where a socket's addresses are".to_owned())
+            } else {
+                load::load_tracepoint(&mut object, program)
+            };
+            if let Err(why) = loaded {
+                let probes = self.sys_probes.iter_mut().filter(|probe| probe.state.kind == kind);
+                probes.for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
+            }
+        }
+        self.sys = Some(Loaded::new(object, ("BULK", "bulk", ring_bytes), Rung::SyscallTracepoint, SYS_KINDS)?);
+        Ok(())
+    }
+
+    fn attach_base(&mut self, btf: &Btf) {
+        let Some(base) = &mut self.base else {
+            return;
+        };
+        for (program, probe) in ["exec", "fork", "exit"].into_iter().zip(&mut self.base_probes) {
+            load::attach_scheduler(&mut base.object, btf, program, probe);
+        }
+    }
+
+    fn attach_sys(&mut self, kinds: KindSet) {
+        let Some(sys) = &mut self.sys else {
+            return;
+        };
+        // A refused or missing hook stays so: it was logged, and the kernel will not change.
+        for probe in &mut self.sys_probes {
+            if matches!(probe.state.status, ProbeStatus::Attached | ProbeStatus::Unwanted) {
+                let before = probe.state.status;
+                probe.want(&mut sys.object, kinds.contains(probe.state.kind));
+                if before == ProbeStatus::Unwanted {
+                    log_failure(&probe.state);
+                }
+            }
+        }
+    }
+
+    /// Logs what did not work; fails when nothing did.
+    fn report(&self) -> Result<(), LoadError> {
+        for note in &self.notes {
+            tracing::info!(note, "sensor");
+        }
+        let ladder = self.ladder();
+        let base_failed = ladder.iter().filter(|probe| probe.rung == Rung::BtfTracepoint);
+        base_failed.for_each(log_failure);
+        let loaded = |probe: &&ProbeState| matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted);
+        if ladder.iter().any(|probe| loaded(&probe) && probe.status == ProbeStatus::Attached) {
+            return Ok(());
+        }
+        let reasons: Vec<String> = ladder
+            .iter()
+            .filter(|probe| !loaded(probe))
+            .map(|probe| format!("{}: {}", probe.hook, probe.why))
+            .collect();
+        Err(LoadError::Nothing { reasons: reasons.join("; ") })
+    }
+
+    /// Puts another plan in force without detaching: filter and kill lists are swapped, probes of
+    /// kinds that became wanted are attached and of those that are no more wanted detached. Gives
+    /// the kill entries that the kernel cannot decide (too long, or no plain path); user space must.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the old plan, or more, is then in force.
+    pub fn apply(&mut self, plan: &KernelPlan) -> Result<Vec<Text>, ApplyError> {
+        self.swap(plan)?;
+        self.attach_sys(plan.kinds);
+        Ok(self.kills.left_out.clone())
+    }
+
+    fn swap(&mut self, plan: &KernelPlan) -> Result<(), ApplyError> {
+        let (opens, kills) = (Opens::new(plan), Kills::new(plan));
+        if let Some(sys) = &mut self.sys {
+            plan::swap_opens(&mut sys.object, &self.opens, &opens)?;
+        }
+        self.opens = opens;
+        if let Some(base) = &mut self.base {
+            plan::swap_kills(&mut base.object, &self.kills, &kills)?;
+        }
+        self.kills = kills;
+        Ok(())
+    }
+
+    /// Kill entries of the plan in force that the kernel cannot decide.
+    pub fn kills_left_out(&self) -> &[Text] {
+        &self.kills.left_out
+    }
+
+    /// The readers of the rings, on the first call.
+    pub fn rings(&mut self) -> Vec<RingReader> {
+        [&mut self.base, &mut self.sys].into_iter().flatten().filter_map(|loaded| loaded.reader.take()).collect()
+    }
+
+    /// The processes that live now. Call it after loading, so that none is missed in between.
+    ///
+    /// # Errors
+    /// [`SeedError`]: take them from /proc instead.
+    pub fn seeds(&self) -> Result<Vec<SeedProcess>, SeedError> {
+        let btf = Btf::from_sys_fs().map_err(|why| SeedError::Refused(chain(&why)))?;
+        seeds::all(&self.layout, &btf)
+    }
+
+    /// Every probe and how it fared.
+    pub fn ladder(&self) -> Vec<ProbeState> {
+        self.base_probes.iter().chain(self.sys_probes.iter().map(|probe| &probe.state)).cloned().collect()
+    }
+
+    /// Kinds that at least one attached probe reports.
+    pub fn observed(&self) -> KindSet {
+        let attached = self.ladder().into_iter().filter(|probe| probe.status == ProbeStatus::Attached);
+        attached.fold(KindSet::NONE, |kinds, probe| kinds.union(KindSet::of(&[probe.kind])))
+    }
+
+    /// Remarks on this kernel: facts that are left out.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// What the programs did since loading, per kind.
+    ///
+    /// # Errors
+    /// The kernel's word when a counter map cannot be read.
+    pub fn counters(&self) -> Result<Vec<KindCounters>, MapError> {
+        let mut all = Vec::new();
+        for loaded in [&self.base, &self.sys].into_iter().flatten() {
+            all.extend(loaded.counters.totals()?);
+        }
+        Ok(all)
+    }
+
+    /// Verified instructions of each loaded program, where the kernel tells (5.16).
+    pub fn verified_instructions(&self) -> Vec<(String, u32)> {
+        let mut all = Vec::new();
+        for loaded in [&self.base, &self.sys].into_iter().flatten() {
+            for (name, program) in loaded.object.programs() {
+                let count = program.info().ok().and_then(|info| info.verified_instruction_count());
+                all.extend(count.map(|count| (name.to_owned(), count)));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// Stops all events. What is in the rings can still be read: see [`RingReader::drain`].
+    pub fn detach(&mut self) {
+        for loaded in [&mut self.base, &mut self.sys].into_iter().flatten() {
+            for (_, program) in loaded.object.programs_mut() {
+                // A program that never was loaded says so; there is nothing to do about it.
+                let _ = match program {
+                    Program::BtfTracePoint(program) => program.unload(),
+                    Program::TracePoint(program) => program.unload(),
+                    _ => Ok(()),
+                };
+            }
+        }
+        for probe in self.base_probes.iter_mut().chain(self.sys_probes.iter_mut().map(|probe| &mut probe.state)) {
+            if probe.status == ProbeStatus::Attached {
+                probe.set(ProbeStatus::Unwanted, "detached");
+            }
+        }
+    }
+}
+
+impl Loaded {
+    fn new(
+        object: Ebpf,
+        (map, name, bytes): (&'static str, &'static str, u32),
+        rung: Rung,
+        kinds: &'static [EventKind],
+    ) -> Result<Self, LoadError> {
+        let counters = || {
+            let map = data(&object, "COUNTERS")?;
+            Counters::new(map, kinds).map_err(|cause| LoadError::Map { map: "COUNTERS", cause })
+        };
+        let failed = |cause| LoadError::Ring { ring: name, cause };
+        let fd = data(&object, map)?.fd().as_fd().try_clone_to_owned().map_err(failed)?;
+        let reader = RingReader::new(name, rung, Ring::new(fd, bytes).map_err(failed)?, counters()?);
+        Ok(Self { counters: counters()?, reader: Some(reader), object })
+    }
+}
+
+fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, LoadError> {
+    match object.map(name) {
+        Some(Map::PerCpuArray(map) | Map::RingBuf(map)) => Ok(map),
+        _ => Err(LoadError::Map { map: name, cause: MapError::InvalidName { name: name.to_owned() } }),
+    }
+}
+
+fn log_failure(probe: &ProbeState) {
+    let (hook, why) = (probe.hook, probe.why.as_str());
+    match probe.status {
+        ProbeStatus::Missing => tracing::info!(hook, why, "this kernel has no such hook"),
+        ProbeStatus::Refused => tracing::warn!(hook, why, "probe refused"),
+        ProbeStatus::Attached | ProbeStatus::Unwanted => {}
+    }
+}
+
+/// Memory of the machine; without an answer as little as makes the smallest sensible rings.
+fn memory_bytes() -> u64 {
+    let system = rustix::system::sysinfo();
+    system.totalram.saturating_mul(u64::from(system.mem_unit)).max(1 << 30)
+}
