@@ -19,6 +19,7 @@ pub mod event;
 pub mod fact;
 pub mod ids;
 pub mod kind;
+pub mod mask;
 pub mod plan;
 pub mod process;
 pub mod raw;
