@@ -17,10 +17,38 @@ const fn marker(bytes: usize) -> &'static [u8] {
     }
 }
 
+/// Where markers stand.
+fn markers(text: &[u8]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(rest) = text.get(from..)
+        && let Some(at) = rest.windows(PREFIX.len()).position(|window| window == PREFIX)
+    {
+        let start = from + at;
+        from = start + PREFIX.len();
+        let end = text.get(from..).and_then(|rest| rest.iter().take(6).position(|byte| *byte == b'>'));
+        if let Some(end) = end {
+            found.push(start..from + end + 1);
+        }
+    }
+    found
+}
+
 /// `text` with these ranges masked; none when nothing is left to mask. Ranges may overlap and come
 /// in any order; what is masked already stays as it is.
 pub(super) fn apply(text: &[u8], mut ranges: Vec<Range<usize>>) -> Option<Vec<u8>> {
-    ranges.retain(|range| text.get(range.clone()).is_some_and(|v| !v.is_empty() && !v.starts_with(PREFIX)));
+    for old in markers(text) {
+        for range in &mut ranges {
+            // A marker is text like any other to the patterns: none may begin or end inside one.
+            if old.contains(&range.start) {
+                range.start = old.end;
+            }
+            if range.end > old.start && range.end <= old.end {
+                range.end = old.start;
+            }
+        }
+    }
+    ranges.retain(|range| text.get(range.clone()).is_some_and(|value| !value.is_empty()));
     ranges.sort_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<usize>> = Vec::new();
     for range in ranges {
