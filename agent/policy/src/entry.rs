@@ -6,6 +6,9 @@ use crate::sourced::{FileId, Place, Sourced, Sources};
 use crate::yaml::{Kind, Node, Scalar};
 use std::rc::Rc;
 
+/// Most keys of one entry; a rule has about ten.
+const MAX_KEYS: usize = 64;
+
 /// One map of a file's sequence.
 pub(crate) struct Entry<'n> {
     pub(crate) file: FileId,
@@ -72,6 +75,15 @@ impl<'n> Entry<'n> {
             );
             return None;
         };
+        if pairs.len() > MAX_KEYS {
+            let reason = format!("entry has {} keys, more than {MAX_KEYS}", pairs.len());
+            entry.error(
+                node.at,
+                Fault::new(0, reason, "an entry is one rule, macro, list or response"),
+                sources,
+            );
+            return None;
+        }
         for (key, value) in pairs {
             let Some(name) = key.scalar() else {
                 entry.error(

@@ -108,15 +108,21 @@ impl Fault {
     }
 }
 
+/// Longest word that is compared with others: the comparison costs the product of the lengths, and
+/// a word that long was never a typing error.
+pub(crate) const MAX_WORD_BYTES: usize = 100;
+/// Most words that one word is compared with.
+const MAX_CANDIDATES: usize = 2_000;
+
 /// `did you mean …` for a word among `known`; empty when none is near.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    // The distance costs the product of the lengths; a word that long was never a typing error.
-    if word.len() > 100 {
+    if word.len() > MAX_WORD_BYTES {
         return String::new();
     }
     let near = known
         .into_iter()
-        .filter(|other| other.len() <= 100)
+        .take(MAX_CANDIDATES)
+        .filter(|other| other.len().abs_diff(word.len()) <= 1 + word.len() / 5)
         .map(|other| (hostward_event::registry::distance(word, other), other))
         .min();
     match near {

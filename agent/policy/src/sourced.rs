@@ -12,6 +12,8 @@ use std::rc::Rc;
 
 /// Most problems that are kept of one load; a file with more is not a rule file.
 const MAX_PROBLEMS: usize = 1_000;
+/// Most characters of a reason or a hint; what a file says is quoted in both.
+const MAX_TEXT_CHARS: usize = 400;
 
 /// Number of a file in [`Sources`].
 pub(crate) type FileId = usize;
@@ -77,8 +79,8 @@ impl<'a> Sources<'a> {
             column,
             severity,
             rule: rule.map(str::to_owned),
-            reason: fault.reason,
-            hint: fault.hint,
+            reason: cut(fault.reason),
+            hint: cut(fault.hint),
         });
     }
 
@@ -88,6 +90,13 @@ impl<'a> Sources<'a> {
         let mut problems = self.problems;
         problems.sort_by_cached_key(|problem| (order(problem), problem.line, problem.column));
         problems
+    }
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + "…",
+        None => text,
     }
 }
 

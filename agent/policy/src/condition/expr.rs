@@ -3,7 +3,7 @@
 use super::check::{Check, Compare, Compiled, compile};
 use super::operator::Operator;
 use super::parser::{MAX_DEPTH, Tree};
-use crate::problem::Fault;
+use crate::problem::{Fault, shorten};
 use hostward_event::{EventKind, KindSet};
 use std::sync::Arc;
 
@@ -43,13 +43,28 @@ pub(crate) enum Macro<'m> {
 }
 
 /// Everything that was found on the way from tree to expression.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     pub(crate) remarks: Vec<Fault>,
     /// The faults that are about a field which is not known.
     pub(crate) unknown_fields: usize,
-    checks: usize,
+    /// How many checks the condition has so far, and how many it may have.
+    pub(crate) checks: usize,
+    max_checks: usize,
+}
+
+impl Findings {
+    /// `left` is how many checks the rest of the files may have.
+    pub(crate) fn new(left: usize) -> Self {
+        Self {
+            faults: Vec::new(),
+            remarks: Vec::new(),
+            unknown_fields: 0,
+            checks: 0,
+            max_checks: left.min(MAX_CHECKS),
+        }
+    }
 }
 
 /// Turns a tree into an expression. All faults are collected; with one, the result is of no use.
@@ -87,17 +102,20 @@ fn use_macro<'m>(name: &str, at: usize, macros: &dyn Fn(&str) -> Macro<'m>, foun
     let fault = match macros(name) {
         Macro::Known(expr) => {
             found.checks += count(expr);
-            if found.checks <= MAX_CHECKS {
+            if found.checks <= found.max_checks {
                 return expr.clone();
             }
-            let reason = format!("condition has more than {MAX_CHECKS} checks after macros are put in");
+            let reason =
+                format!("condition has more than {} checks after macros are put in", found.max_checks);
             Fault::new(at, reason, "simplify the macros")
         }
-        Macro::Broken => Fault::new(at, format!("macro `{name}` did not load"), "correct the macro first"),
-        Macro::Unknown(hint) => Fault::new(at, format!("unknown macro `{name}`"), hint),
+        Macro::Broken => {
+            Fault::new(at, format!("macro `{}` did not load", shorten(name)), "correct the macro first")
+        }
+        Macro::Unknown(hint) => Fault::new(at, format!("unknown macro `{}`", shorten(name)), hint),
     };
     // One message is enough for a condition that grows beyond all bounds.
-    if found.checks <= MAX_CHECKS || !found.faults.iter().any(|known| known.reason == fault.reason) {
+    if found.checks <= found.max_checks || !found.faults.iter().any(|known| known.reason == fault.reason) {
         found.faults.push(fault);
     }
     Expr::Always(false)

@@ -5,6 +5,7 @@ mod cursor;
 mod event_type;
 mod expr;
 mod glob;
+mod literal;
 mod network;
 mod operand;
 mod operator;
@@ -14,7 +15,7 @@ mod program;
 pub(crate) use check::{Check, Compare};
 pub(crate) use expr::{Expr, Findings, Macro, kinds, resolve};
 pub(crate) use glob::{Glob, components};
-pub(crate) use operand::{Operand, function};
+pub(crate) use operand::{Operand, function, lookup};
 pub(crate) use operator::Operator;
 pub(crate) use parser::{parse, parse_call};
 pub(crate) use program::Program;
@@ -63,7 +64,7 @@ impl Condition {
     /// As [`Condition::parse`], with all faults (never none of them) by their offset in `text`.
     pub(crate) fn compile(text: &str) -> Result<Self, Vec<Fault>> {
         let tree = parse(text).map_err(|fault| vec![fault])?;
-        let mut found = Findings::default();
+        let mut found = Findings::new(usize::MAX);
         let none = |_: &str| Macro::Unknown("macros can be used in rule files only".to_owned());
         let expr = resolve(&tree, &none, &mut found);
         if found.faults.is_empty() {

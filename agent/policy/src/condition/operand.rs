@@ -2,7 +2,7 @@
 
 use super::cursor::Literal;
 use super::parser::Term;
-use crate::problem::{Fault, did_you_mean};
+use crate::problem::{Fault, MAX_WORD_BYTES, did_you_mean, shorten};
 use hostward_event::Event;
 use hostward_event::registry::{self, Arg, Field, Type, Value};
 use std::borrow::Cow;
@@ -57,7 +57,7 @@ impl Operand {
     /// Looks up fields and transformers.
     pub(crate) fn resolve(term: &Term) -> Result<Self, Fault> {
         match term {
-            Term::Field { name, bracket, at } => match registry::resolve(name, bracket.as_deref()) {
+            Term::Field { name, bracket, at } => match lookup(name, bracket.as_deref()) {
                 Ok((field, arg)) => Ok(Self::Field { field, arg }),
                 Err(reason) => Err(field_fault(*at, &reason)),
             },
@@ -69,7 +69,7 @@ impl Operand {
                         hint if hint.is_empty() => format!("transformers are {}", known.join(" ")),
                         hint => hint,
                     };
-                    return Err(Fault::new(*at, format!("unknown transformer `{name}`"), hint));
+                    return Err(Fault::new(*at, format!("unknown transformer `{}`", shorten(name)), hint));
                 };
                 let inner = arguments.iter().map(Self::resolve).collect::<Result<Vec<_>, _>>()?;
                 let wanted = match function {
@@ -129,6 +129,14 @@ impl Operand {
             Self::Call { function, inner } => apply(*function, inner, event),
         }
     }
+}
+
+/// Looks a field up. A name that no field can have is not searched for among those that look like it.
+pub(crate) fn lookup(name: &str, bracket: Option<&str>) -> Result<(&'static Field, Arg), String> {
+    if name.len() > MAX_WORD_BYTES {
+        return Err(format!("unknown field `{}`; `hostward fields` lists all", shorten(name)));
+    }
+    registry::resolve(name, bracket)
 }
 
 /// Splits the registry's sentence into reason and hint.

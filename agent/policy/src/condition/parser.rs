@@ -5,7 +5,7 @@
 
 use super::cursor::{Cursor, Literal};
 use super::operator::{Operator, SIGNS, WORDS};
-use crate::problem::{Fault, did_you_mean};
+use crate::problem::{Fault, did_you_mean, shorten};
 
 /// Deepest nesting of parentheses, also after macros are put in.
 pub(crate) const MAX_DEPTH: usize = 1_000;
@@ -259,7 +259,11 @@ fn term(cursor: &mut Cursor<'_>, calls: usize) -> Result<Term, Fault> {
     }
     if name.contains('.') || !cursor.take("(") {
         if name.ends_with('.') || name.contains("..") {
-            return Err(Fault::new(at, format!("field `{name}` has an empty part"), "remove a dot"));
+            return Err(Fault::new(
+                at,
+                format!("field `{}` has an empty part", shorten(name)),
+                "remove a dot",
+            ));
         }
         return Ok(Term::Field { name: name.to_owned(), bracket: cursor.bracket()?, at });
     }
@@ -279,7 +283,7 @@ fn term(cursor: &mut Cursor<'_>, calls: usize) -> Result<Term, Fault> {
             return Ok(Term::Call { function: name.to_owned(), arguments, at });
         }
         if !cursor.take(",") {
-            let reason = format!("expected `,` or `)` in `{name}(…)`, found {}", cursor.found());
+            let reason = format!("expected `,` or `)` in `{}(…)`, found {}", shorten(name), cursor.found());
             return Err(Fault::new(cursor.at(), reason, "close the transformer's parenthesis"));
         }
     }

@@ -105,27 +105,28 @@ impl Want {
     }
 }
 
-/// A want for each cell, in the order of [`Cell::ALL`].
+/// A want for each cell, in the order of [`Cell::ALL`]; boxed, as the analysis holds many of them
+/// while it goes down a deep condition.
 #[derive(Clone, Debug)]
-pub(super) struct Cells([Want; 8]);
+pub(super) struct Cells(Box<[Want; 8]>);
 
 impl Cells {
     pub(super) fn none() -> Self {
-        Self(std::array::from_fn(|_| Want::Nothing))
+        Self(Box::new(std::array::from_fn(|_| Want::Nothing)))
     }
 
     pub(super) fn all() -> Self {
-        Self(std::array::from_fn(|_| Want::Everything))
+        Self(Box::new(std::array::from_fn(|_| Want::Everything)))
     }
 
     /// Everything of the cells for which `wanted` holds.
     pub(super) fn only(wanted: impl Fn(Cell) -> bool) -> Self {
-        Self(Cell::ALL.map(|cell| if wanted(cell) { Want::Everything } else { Want::Nothing }))
+        Self(Box::new(Cell::ALL.map(|cell| if wanted(cell) { Want::Everything } else { Want::Nothing })))
     }
 
     /// The same names in every cell.
     pub(super) fn names(names: BTreeSet<Vec<u8>>) -> Self {
-        Self(std::array::from_fn(|_| Want::Names(names.clone())))
+        Self(Box::new(std::array::from_fn(|_| Want::Names(names.clone()))))
     }
 
     pub(super) fn and(self, other: Self) -> Self {
@@ -138,15 +139,15 @@ impl Cells {
 
     fn combine(self, other: Self, combine: fn(Want, Want) -> Want) -> Self {
         let mut others = other.0.into_iter();
-        Self(self.0.map(|want| match others.next() {
+        Self(Box::new(self.0.map(|want| match others.next() {
             Some(other) => combine(want, other),
             None => want,
-        }))
+        })))
     }
 
     /// The kernel's plan: cells become classes.
     pub(super) fn finish(self) -> OpenPlan {
-        let [read, write, both, neither, read_failed, write_failed, both_failed, neither_failed] = self.0;
+        let [read, write, both, neither, read_failed, write_failed, both_failed, neither_failed] = *self.0;
         let mut plan = OpenPlan::default();
         let had = classes(read, write, [both, neither]);
         let failed = classes(read_failed, write_failed, [both_failed, neither_failed]);

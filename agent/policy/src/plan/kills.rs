@@ -4,7 +4,7 @@
 //! a superset would kill what no rule matches. Everything else is killed by the responder.
 
 use super::Protected;
-use crate::condition::{Check, Compare, Expr, Glob, Operator};
+use crate::condition::{Check, Compare, Expr, Operator};
 use hostward_event::plan::KernelPlan;
 use hostward_event::registry::KernelAtom;
 use hostward_event::{EventKind, Text};
@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 const COMM_BYTES: usize = 15;
 /// Most paths, and most command names, of a plan; the kernel's tables hold a few more.
 const MAX_KILLS: usize = 1_000;
+/// Most alternatives that one protected pattern is written out to.
+const MAX_ALTERNATIVES: usize = 1_000;
 
 /// For which execs a condition holds, exactly.
 enum Execs {
@@ -108,28 +110,72 @@ fn of_check(check: &Check) -> Option<Execs> {
     }
 }
 
-fn file_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
 fn cut(name: &[u8]) -> &[u8] {
     name.get(..COMM_BYTES).unwrap_or(name)
+}
+
+fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 /// True when the program at `path` may be protected: by its path, or by the name it runs under.
 fn spares_path(path: &Text, protected: &Protected) -> bool {
     let name = cut(file_name(path.as_bytes()));
-    protected.paths.iter().any(|pattern| Glob::new(pattern.as_bytes(), false).matches(path.as_bytes()))
-        || protected.comms.iter().any(|comm| cut(comm.as_bytes()) == name)
+    protected.comms.iter().any(|comm| cut(comm.as_bytes()) == name)
+        || protected.paths.iter().any(|pattern| match alternatives(pattern.as_bytes()) {
+            Some(patterns) => patterns.iter().any(|pattern| may_match(pattern, path.as_bytes())),
+            None => true,
+        })
 }
 
 /// True when a program of this command name may be protected: by its name, or because a protected
-/// path ends in it. A pattern crosses `/`, so that one at the end of a path may mean any name.
+/// path may end in it.
 fn spares_comm(comm: &Text, protected: &Protected) -> bool {
-    let by_path = |pattern: &String| {
-        let name = file_name(pattern.as_bytes());
-        name.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')) || cut(name) == comm.as_bytes()
-    };
-    protected.comms.iter().any(|known| cut(known.as_bytes()) == comm.as_bytes())
-        || protected.paths.iter().any(by_path)
+    let comm = comm.as_bytes();
+    protected.comms.iter().any(|known| cut(known.as_bytes()) == comm)
+        || protected.paths.iter().any(|pattern| match alternatives(pattern.as_bytes()) {
+            Some(patterns) => patterns.iter().any(|pattern| {
+                let name = file_name(pattern);
+                let literal = literal_prefix(name);
+                if literal.len() < name.len() { comm.starts_with(cut(literal)) } else { cut(name) == comm }
+            }),
+            None => true,
+        })
+}
+
+/// What stands before the first wildcard.
+fn literal_prefix(pattern: &[u8]) -> &[u8] {
+    let end = pattern.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'));
+    end.and_then(|end| pattern.get(..end)).unwrap_or(pattern)
+}
+
+/// Whatever the dialect of the pattern: what it matches begins with what stands before its first
+/// wildcard.
+fn may_match(pattern: &[u8], path: &[u8]) -> bool {
+    let prefix = literal_prefix(pattern);
+    if prefix.len() == pattern.len() { path == pattern } else { path.starts_with(prefix) }
+}
+
+/// Writes out `{a,b}`; none when there is too much of it, or it is not closed.
+fn alternatives(pattern: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut done = Vec::new();
+    let mut open = vec![pattern.to_vec()];
+    while let Some(pattern) = open.pop() {
+        if done.len() + open.len() > MAX_ALTERNATIVES {
+            return None;
+        }
+        // The innermost pair first: its opening brace is the last before the first closing one.
+        let Some(close) = pattern.iter().position(|byte| *byte == b'}') else {
+            if pattern.contains(&b'{') {
+                return None;
+            }
+            done.push(pattern);
+            continue;
+        };
+        let start = pattern.get(..close)?.iter().rposition(|byte| *byte == b'{')?;
+        let (before, behind) = (pattern.get(..start)?, pattern.get(close + 1..)?);
+        let inside = pattern.get(start + 1..close)?.split(|byte| *byte == b',');
+        open.extend(inside.map(|part| [before, part, behind].concat()));
+    }
+    Some(done)
 }

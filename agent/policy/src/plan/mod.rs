@@ -1,13 +1,18 @@
 //! What the kernel may leave out and where it may kill.
 //!
 //! The plan is a superset: an event that a rule matches in user space is never left out by the
-//! kernel, with one exception that a rule's author chooses. The kernel tests the names on the path
-//! that it resolved. `fs.path.resolved` is that path, so a rule on it loses nothing. `fd.name`,
-//! `fd.directory` and `fd.filename` are the text that the program passed. Of that text the plan
-//! takes the last name, which a link among the directories (`/bin`, `/var/run`) keeps; but a path
-//! whose named component is itself a symbolic link to something of another name is not reported
-//! for such a rule unless another rule or a telemetry stream wants it. Rules on text can be walked
-//! round by symbolic links anyway; write `fs.path.resolved` where that matters.
+//! kernel, with one exception, which is the rule author's choice.
+//!
+//! Of an open that succeeded the kernel tests the names on the path that it resolved.
+//! `fs.path.resolved` is that path, so a rule on it loses nothing. `fd.name`, `fd.directory` and
+//! `fd.filename` are the text that the program passed. Of the text in a rule the plan takes the
+//! last whole name, since links among the directories before it (`/bin/ls`, `/var/run/secrets`)
+//! leave that name on the resolved path. But where the link is that name itself, or stands behind
+//! it, the resolved path may lack it, and the open is not reported for that rule: with
+//! `fd.name startswith /etc/`, writing `/etc/resolv.conf` that links to `/run/x` is such a case.
+//! Rules on text can be walked round by symbolic links anyway; write `fs.path.resolved` where that
+//! matters. Opens that failed have no resolved path: there the kernel tests the text and the
+//! directory it starts in, and nothing is lost.
 
 mod cells;
 mod kills;
@@ -22,7 +27,8 @@ use hostward_event::{EventKind, KindSet};
 /// the kernel from acting first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protected {
-    /// Paths of programs, as shell patterns.
+    /// Paths of programs, as globs with `*`, `**`, `?`, `[…]`, `{a,b}`. A glob whose last part is a
+    /// wildcard may mean any name, and then no program is killed by its name in the kernel.
     pub paths: Vec<String>,
     /// Command names.
     pub comms: Vec<String>,

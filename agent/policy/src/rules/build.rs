@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Most bytes of all lists together.
 const MAX_LIST_BYTES: usize = 32 << 20;
+/// Most checks of all rules together.
+const MAX_TOTAL_CHECKS: usize = 1_000_000;
 /// Events of the source `syscall`, to which rules apply unless they ask for others by `evt.type`.
 const SYSCALLS: KindSet =
     KindSet::of(&[EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Open, EventKind::Connect]);
@@ -33,11 +35,10 @@ pub(super) fn build(collection: &Collection, sources: &mut Sources<'_>) -> Vec<R
     for ranked in &collection.macros.list {
         compile_macro(ranked, collection, &mut lists, &mut macros, 0, sources);
     }
-    collection
-        .rules
-        .list
-        .iter()
-        .filter_map(|rule| compile_rule(rule, collection, &mut lists, &macros, sources))
+    let mut checks_left = MAX_TOTAL_CHECKS;
+    let rules = collection.rules.list.iter();
+    rules
+        .filter_map(|rule| compile_rule(rule, collection, &mut lists, &macros, &mut checks_left, sources))
         .collect()
 }
 
@@ -123,7 +124,7 @@ fn compile_macro<'c>(
         }
         compile_macro(other, collection, lists, macros, chain + 1, sources);
     }
-    let mut found = Findings::default();
+    let mut found = Findings::new(MAX_TOTAL_CHECKS);
     let expr = resolve(&tree, &|used| lookup(used, ranked.visibility, collection, macros), &mut found);
     let state = if found.faults.is_empty() { State::Known(expr) } else { State::Broken };
     report(&text, name, found, Severity::Error, sources);
@@ -179,6 +180,7 @@ fn compile_rule(
     collection: &Collection,
     lists: &mut Lists,
     macros: &HashMap<&str, State>,
+    checks_left: &mut usize,
     sources: &mut Sources<'_>,
 ) -> Option<Rule> {
     let name = Some(rule.name.as_str());
@@ -207,9 +209,10 @@ fn compile_rule(
             return None;
         }
     };
-    let mut found = Findings::default();
+    let mut found = Findings::new(*checks_left);
     // Unlike a macro, a rule sees every macro of all files.
     let expr = resolve(&tree, &|used| lookup(used, usize::MAX, collection, macros), &mut found);
+    *checks_left = checks_left.saturating_sub(found.checks);
     let broken = !found.faults.is_empty();
     // `skip-if-unknown-filter` says that a rule may be lost on an agent that lacks its fields.
     let tolerated = body.tolerates_unknown_fields && found.unknown_fields == found.faults.len();

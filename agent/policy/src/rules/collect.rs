@@ -3,6 +3,8 @@
 //! Nothing is compiled here, since a macro that a later file appends to is effective everywhere.
 
 use super::exception::Exception;
+use super::merge::{Merge, merge, undefined};
+use super::parts::Parts;
 use crate::RuleFile;
 use crate::entry::{Entry, documents};
 use crate::problem::{Fault, Severity, did_you_mean, shorten};
@@ -89,13 +91,6 @@ pub(super) struct Collection {
     pub(super) macros: Table<Sourced>,
     pub(super) rules: Table<RuleBody>,
     rank: usize,
-}
-
-/// What an item does with the definition of the same name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Merge {
-    Append,
-    Replace,
 }
 
 impl Collection {
@@ -252,110 +247,6 @@ impl Collection {
     }
 }
 
-/// The values of a rule entry; each may be absent in an override.
-struct Parts {
-    description: Option<String>,
-    condition: Option<Sourced>,
-    output: Option<Sourced>,
-    priority: Option<Priority>,
-    tags: Option<Vec<String>>,
-    exceptions: Option<Vec<Exception>>,
-    enabled: Option<bool>,
-    tolerates_unknown_fields: Option<bool>,
-}
-
-impl Parts {
-    fn read(entry: &mut Entry<'_>, sources: &mut Sources<'_>) -> Self {
-        Self {
-            description: entry.text("desc", sources).map(|scalar| scalar.text.trim_end().to_owned()),
-            condition: entry.sourced("condition", sources),
-            output: entry.sourced("output", sources),
-            priority: priority(entry, sources),
-            tags: entry
-                .texts("tags", sources)
-                .map(|tags| tags.into_iter().map(|scalar| scalar.text.clone()).collect()),
-            exceptions: super::exception::read(entry, sources),
-            enabled: entry.boolean("enabled", sources),
-            tolerates_unknown_fields: entry.boolean("skip-if-unknown-filter", sources),
-        }
-    }
-
-    fn define(self, entry: &mut Entry<'_>, hash: u64, sources: &mut Sources<'_>) -> Option<RuleBody> {
-        for key in ["desc", "condition", "output", "priority"] {
-            if entry.value(key).is_none() {
-                entry.error(
-                    entry.at,
-                    Fault::new(0, format!("rule has no `{key}`"), format!("add `{key}:`")),
-                    sources,
-                );
-            }
-        }
-        Some(RuleBody {
-            description: self.description?,
-            condition: self.condition?,
-            output: self.output?,
-            priority: self.priority?,
-            tags: self.tags.unwrap_or_default(),
-            exceptions: self.exceptions.unwrap_or_default(),
-            enabled: self.enabled.unwrap_or(true),
-            tolerates_unknown_fields: self.tolerates_unknown_fields.unwrap_or(false),
-            file_hash: hash,
-        })
-    }
-
-    fn merge_into(self, rule: &mut RuleBody, merges: &HashMap<&'static str, Merge>) {
-        let appends = |key: &str| merges.get(key) == Some(&Merge::Append);
-        let append = |old: &mut Sourced, new: Sourced| {
-            old.push(" ");
-            old.join(&new);
-        };
-        match self.condition {
-            Some(new) if appends("condition") => append(&mut rule.condition, new),
-            Some(new) => rule.condition = new,
-            None => {}
-        }
-        match self.output {
-            Some(new) if appends("output") => append(&mut rule.output, new),
-            Some(new) => rule.output = new,
-            None => {}
-        }
-        match self.description {
-            Some(new) if appends("desc") => rule.description = format!("{} {new}", rule.description),
-            Some(new) => rule.description = new,
-            None => {}
-        }
-        match self.tags {
-            Some(new) if appends("tags") => rule.tags.extend(new),
-            Some(new) => rule.tags = new,
-            None => {}
-        }
-        match self.exceptions {
-            Some(new) if appends("exceptions") => super::exception::append(&mut rule.exceptions, new),
-            Some(new) => rule.exceptions = new,
-            None => {}
-        }
-        rule.priority = self.priority.unwrap_or(rule.priority);
-        rule.enabled = self.enabled.unwrap_or(rule.enabled);
-        rule.tolerates_unknown_fields =
-            self.tolerates_unknown_fields.unwrap_or(rule.tolerates_unknown_fields);
-    }
-}
-
-fn priority(entry: &mut Entry<'_>, sources: &mut Sources<'_>) -> Option<Priority> {
-    let scalar = entry.text("priority", sources)?;
-    let priority = Priority::parse(scalar.text.trim());
-    if priority.is_none() {
-        let names = Priority::ALL.map(Priority::name);
-        let hint = match did_you_mean(&scalar.text, names) {
-            hint if hint.is_empty() => format!("priorities are {}", names.join(", ")),
-            hint => hint,
-        };
-        let reason = format!("unknown priority `{}`", shorten(&scalar.text));
-        entry.error(scalar.start, Fault::new(0, reason, hint), sources);
-    }
-    priority
-}
-
 /// Reads the entry's name.
 fn name(entry: &mut Entry<'_>, kind: &str, sources: &mut Sources<'_>) -> Option<String> {
     let name = entry.sourced(kind, sources)?.text().trim().to_owned();
@@ -378,94 +269,6 @@ fn required<'n, T>(
         return None;
     }
     read(entry, sources)
-}
-
-/// Reads `override` and the older `append`: which keys change the definition that exists.
-fn merge(
-    entry: &mut Entry<'_>,
-    may_append: &[&'static str],
-    may_replace: &[&'static str],
-    sources: &mut Sources<'_>,
-) -> HashMap<&'static str, Merge> {
-    let mut merges = HashMap::new();
-    if entry.boolean("append", sources) == Some(true) {
-        let present = may_append.iter().filter(|key| entry.value(key).is_some());
-        merges.extend(present.map(|key| (*key, Merge::Append)));
-        if merges.is_empty() {
-            let reason = "`append` has nothing to append";
-            let hint = format!("add one of {}", may_append.join(", "));
-            entry.error(entry.key_at("append"), Fault::new(0, reason, hint), sources);
-        }
-    }
-    let Some(node) = entry.value("override") else { return merges };
-    if entry.value("append").is_some() {
-        let fault = Fault::new(0, "`append` and `override` exclude each other", "keep `override`");
-        entry.error(entry.key_at("append"), fault, sources);
-    }
-    let Some(map) = Entry::new(entry.file, node, sources) else {
-        entry.failed = true;
-        return merges;
-    };
-    for key in map.keys() {
-        let how = map.value(&key.text).and_then(|node| node.scalar()).map(|scalar| scalar.text.as_str());
-        let (merge, allowed) = match how {
-            Some("append") => (Merge::Append, may_append),
-            Some("replace") => (Merge::Replace, may_replace),
-            _ => {
-                let reason = format!("override of `{}` is neither append nor replace", shorten(&key.text));
-                entry.error(key.start, Fault::new(0, reason, "write `append` or `replace`"), sources);
-                continue;
-            }
-        };
-        match allowed.iter().find(|known| **known == key.text) {
-            Some(known) if entry.value(known).is_some() => {
-                merges.insert(*known, merge);
-            }
-            Some(known) => {
-                let reason = format!("override names `{known}`, which the entry does not have");
-                entry.error(key.start, Fault::new(0, reason, format!("add `{known}:`")), sources);
-            }
-            None => {
-                let reason = format!("override cannot {} `{}`", how.unwrap_or_default(), shorten(&key.text));
-                entry.error(
-                    key.start,
-                    Fault::new(0, reason, format!("it can {}", allowed.join(", "))),
-                    sources,
-                );
-            }
-        }
-    }
-    // A key that is given but not named would silently be lost.
-    for key in entry
-        .keys()
-        .filter(|key| may_replace.contains(&key.text.as_str()))
-        .map(|key| key.text.clone())
-        .collect::<Vec<_>>()
-    {
-        if !merges.contains_key(key.as_str()) && !entry.failed {
-            let reason = format!("entry has `{key}`, which its override does not name");
-            let hint = format!("add `{key}: append` or `{key}: replace` to the override");
-            entry.error(entry.key_at(&key), Fault::new(0, reason, hint), sources);
-        }
-    }
-    merges
-}
-
-fn undefined<'a>(
-    entry: &mut Entry<'_>,
-    kind: &str,
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-    sources: &mut Sources<'_>,
-) {
-    let hint = match did_you_mean(name, known) {
-        hint if hint.is_empty() => {
-            format!("define the {kind} before the entry that changes it, or load its file first")
-        }
-        hint => hint,
-    };
-    let reason = format!("there is no {kind} `{}` to change", shorten(name));
-    entry.error(entry.key_at(kind), Fault::new(0, reason, hint), sources);
 }
 
 fn engine_version(entry: &mut Entry<'_>, sources: &mut Sources<'_>) {

@@ -10,6 +10,8 @@ use std::rc::Rc;
 
 /// Most bytes of a condition after lists are put in.
 const MAX_CONDITION_BYTES: usize = 1 << 20;
+/// Most bytes of all conditions of a load after lists are put in.
+const MAX_TOTAL_BYTES: usize = 64 << 20;
 /// Deepest chain of items that are themselves list names.
 const MAX_CHAIN: usize = 64;
 
@@ -27,7 +29,8 @@ pub(crate) struct Lists {
     texts: Vec<String>,
     /// The same after the names of later lists among them are replaced.
     expanded: HashMap<usize, Rc<str>>,
-    used: Vec<bool>,
+    /// Bytes of the conditions so far.
+    total_bytes: usize,
 }
 
 impl Lists {
@@ -35,7 +38,6 @@ impl Lists {
     pub(crate) fn add(&mut self, name: String, text: String) {
         self.by_name.insert(name, self.texts.len());
         self.texts.push(text);
-        self.used.push(false);
     }
 
     /// The items of a list that stands before, for a list that nests it.
@@ -45,7 +47,14 @@ impl Lists {
 
     /// Puts lists in the place of their names.
     pub(crate) fn expand(&mut self, condition: &Sourced) -> Result<Sourced, Fault> {
-        self.replace(condition, 0, 0)
+        let expanded = self.replace(condition, 0, 0)?;
+        self.total_bytes += expanded.text().len();
+        if self.total_bytes <= MAX_TOTAL_BYTES {
+            return Ok(expanded);
+        }
+        let reason =
+            format!("conditions have more than {MAX_TOTAL_BYTES} bytes together after lists are put in");
+        Err(Fault::new(0, reason, "shorten the lists that many rules use"))
     }
 
     fn replace(&mut self, input: &Sourced, from: usize, chain: usize) -> Result<Sourced, Fault> {
@@ -93,9 +102,6 @@ impl Lists {
     }
 
     fn list_text(&mut self, list: usize, chain: usize, at: usize) -> Result<Rc<str>, Fault> {
-        if let Some(used) = self.used.get_mut(list) {
-            *used = true;
-        }
         if let Some(known) = self.expanded.get(&list) {
             return Ok(Rc::clone(known));
         }

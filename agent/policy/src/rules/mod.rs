@@ -4,7 +4,9 @@ mod build;
 mod collect;
 mod exception;
 mod lists;
+mod merge;
 mod output;
+mod parts;
 mod set;
 mod tags;
 

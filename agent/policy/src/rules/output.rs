@@ -4,7 +4,7 @@
 //! `%%` for a percent sign. A missing value prints `<NA>`. Values are written escaped, so that
 //! what an attacker names a file cannot drive a terminal or add a line to a log.
 
-use crate::condition::{Operand, function, parse_call};
+use crate::condition::{Operand, function, lookup, parse_call};
 use crate::problem::Fault;
 use hostward_event::registry::{self, ArgKind, Value};
 use hostward_event::{Event, Text};
@@ -134,7 +134,7 @@ fn value(text: &str, at: usize) -> Result<(Operand, usize), (Fault, Option<usize
         Some((inside, _)) => (Some(inside.trim_matches(['"', '\''])), end + inside.len() + 2),
         None => (None, end),
     };
-    match registry::resolve(name, bracket) {
+    match lookup(name, bracket) {
         Ok((field, arg)) => Ok((Operand::Field { field, arg }, end)),
         Err(reason) => Err((Fault::new(at, format!("output: {reason}"), "it prints <NA>"), Some(end))),
     }

@@ -51,6 +51,16 @@ fn a_long_line_within_the_limit_is_read() {
 }
 
 #[test]
+fn names_of_any_length_are_answered_quickly() {
+    let long = "x.y".repeat(300_000);
+    let text = rule("A", &format!("{long} = 1")) + &rule("B", &format!("m{}", "o".repeat(500_000)));
+    let loaded = load(&(text + "- list: l\n  items: []\n  " + &"k".repeat(900) + ": 1\n"));
+    assert_eq!(loaded.problems.len(), 3);
+    let longest = loaded.problems.iter().map(|problem| problem.to_string().len()).max();
+    assert!(longest < Some(300), "{longest:?}");
+}
+
+#[test]
 fn bytes_that_are_no_utf8_are_pointed_at() {
     assert_eq!(
         only(b"- list: l\n  items: [a\xff]\n"),
@@ -93,6 +103,11 @@ fn parentheses_nest_a_thousand_deep_and_no_deeper() {
     let condition = Condition::parse(&deep).unwrap();
     drop(condition.clone());
     assert!(!condition.kinds().is_empty());
+    // The whole way of a deep rule, plan included, fits the stack of a thread.
+    let loaded = load(&rule("Deep", &deep));
+    assert_eq!(loaded.problems, []);
+    let plan = hostward_policy::plan(&loaded.rules, &Default::default(), &Default::default());
+    assert!(plan.kill_comms.is_empty());
     assert!(Condition::parse(&"not ".repeat(100_000)).is_err());
 }
 

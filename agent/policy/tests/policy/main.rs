@@ -1,10 +1,18 @@
 //! The behaviour that rule authors rely on.
 
+#[cfg(test)]
 mod conditions;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod loading;
+#[cfg(test)]
 mod plans;
+#[cfg(test)]
 mod published;
+#[cfg(test)]
 mod responses;
+#[cfg(test)]
 mod shipped;
+#[cfg(test)]
 mod support;
