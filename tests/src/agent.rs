@@ -219,6 +219,15 @@ impl Agent {
     /// The directories are of this agent no more, or the next one does not become ready.
     pub fn restart(mut self) -> Result<Self> {
         self.stop()?;
+        self.revive()
+    }
+
+    /// Starts another one over the directories of one that has ended, however it did.
+    ///
+    /// # Errors
+    /// It does not end, or the next one does not become ready.
+    pub fn revive(mut self) -> Result<Self> {
+        self.wait_end()?;
         let empty = Setup::new()?;
         let setup = std::mem::replace(&mut self.setup, empty);
         setup.start()

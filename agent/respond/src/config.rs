@@ -62,6 +62,12 @@ impl Problem {
 }
 
 impl Config {
+    /// Globs of all programs that are never killed: the shipped ones, if wanted, and the configured.
+    pub fn protected_globs(&self) -> impl Iterator<Item = &str> {
+        let shipped: &[&str] = if self.protect_defaults { crate::protected::SHIPPED } else { &[] };
+        shipped.iter().copied().chain(self.protected_paths.iter().map(String::as_str))
+    }
+
     /// Everything that is wrong.
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

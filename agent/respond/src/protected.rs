@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 /// What a host cannot be without: losing one of these takes sessions, logs, workloads or the way in
 /// with it. By path only, since any process can take any name. Sessions of sshd that run the daemon's
 /// own file are protected with it; the shells in them are not.
-const SHIPPED: &[&str] = &[
+pub(crate) const SHIPPED: &[&str] = &[
     "/{usr/,}lib/systemd/systemd",
     "/{usr/,}lib/systemd/systemd-{journald,logind,udevd,networkd,resolved,timesyncd,oomd,executor}",
     "/{usr/,}{bin,sbin}/{init,udevadm,openrc-init,runit,s6-svscan}",
@@ -40,9 +40,8 @@ impl Protected {
     /// # Errors
     /// Names the first entry that is no glob; [`Config::validate`] names all.
     pub fn new(config: &Config) -> Result<Self, Problem> {
-        let shipped: &[&str] = if config.protect_defaults { SHIPPED } else { &[] };
         let mut set = GlobSetBuilder::new();
-        for pattern in shipped.iter().copied().chain(config.protected_paths.iter().map(String::as_str)) {
+        for pattern in config.protected_globs() {
             let what = |error: &globset::Error| format!("has {pattern:?}: {}", error.kind());
             let problem = |what| Problem { key: "protected_paths", what, hint: "mend the glob" };
             set.add(glob(pattern).map_err(|error| problem(what(&error)))?);

@@ -48,6 +48,11 @@ impl ProbeState {
         Self { kind, hook, rung, status: ProbeStatus::Unwanted, why: String::new() }
     }
 
+    /// It runs.
+    pub fn attached(&self) -> bool {
+        self.status == ProbeStatus::Attached
+    }
+
     pub(crate) fn set(&mut self, status: ProbeStatus, why: &str) {
         self.status = status;
         why.clone_into(&mut self.why);

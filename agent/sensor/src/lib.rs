@@ -8,12 +8,12 @@
 //! 1. [`Preflight`] says whether this host can observe, and why not.
 //! 2. [`Sensor::load`] resolves field offsets from the running kernel's BTF, loads the objects that
 //!    `build.rs` made of `ebpf/`, puts the [`hostward_event::plan::KernelPlan`] in force, attaches.
-//! 3. [`Sensor::rings`] gives one [`RingReader`] per ring, each for a thread of its own. It turns
-//!    records into events and missing numbers into gaps.
+//! 3. [`Sensor::ordered_rings`] gives the [`Rings`] for a thread of their own. They turn records into
+//!    events and missing numbers into gaps, in the order of time.
 //! 4. [`Sensor::seeds`] lists the processes that live already. Called after attaching, it cannot miss
 //!    one: a process is in the list, or its fork is in the ring, or both.
 //! 5. [`Sensor::apply`] swaps the plan without detaching; [`Sensor::detach`] ends the stream, after
-//!    which [`RingReader::drain`] gives the rest.
+//!    which [`Rings::drain`] gives the rest.
 //!
 //! Process events have a ring of their own, so that a flood of opens cannot blind the process table.
 //!
@@ -48,12 +48,12 @@ mod rings;
 mod seeds;
 mod sensor;
 mod sequence;
+mod tracepoint;
 
 pub use config::Config;
 pub use counters::KindCounters;
 pub use error::{ApplyError, LoadError, RingError, SeedError};
 pub use ladder::{ProbeState, ProbeStatus};
 pub use preflight::{Check, Level, Preflight};
-pub use reader::RingReader;
 pub use rings::Rings;
 pub use sensor::Sensor;

@@ -3,14 +3,15 @@
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::error::program_refusal;
-use aya::programs::trace_point::TracePointLinkId;
-use aya::programs::{ProgramError, TracePointError};
+use crate::tracepoint::{self, Tracepoints};
+use aya::programs::{ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use hostward_abi::maps::SLOTS_PER_CPU;
 use hostward_event::EventKind;
 use hostward_event::raw::Rung;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::ErrorKind;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Once;
 
 /// Creates the maps of an object and relocates its programs. `sizes`: maps with their entries.
@@ -76,11 +77,14 @@ pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, program: &str, prob
 pub(crate) struct SyscallProbe {
     program: &'static str,
     pub(crate) state: ProbeState,
-    link: Option<TracePointLinkId>,
+    /// Number of the tracepoint.
+    id: u64,
+    /// Attached while this lives.
+    link: Option<OwnedFd>,
 }
 
-/// The system call rung, in the order of the ladder: program, kind, hook.
-pub(crate) const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
+/// The system call rung: program, kind, hook.
+const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
     ("open", EventKind::Open, "sys_exit_open"),
     ("open", EventKind::Open, "sys_exit_openat"),
     ("open", EventKind::Open, "sys_exit_openat2"),
@@ -89,65 +93,58 @@ pub(crate) const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
 ];
 
 impl SyscallProbe {
-    /// The rung's probes, none attached.
+    /// The rung's probes, none attached; those that this kernel lacks are told so.
     pub(crate) fn all() -> Vec<Self> {
+        let tracepoints = Tracepoints::find();
         let probe = |(program, kind, hook)| {
-            let state = ProbeState::new(kind, hook, Rung::SyscallTracepoint);
-            Self { program, state, link: None }
+            let mut state = ProbeState::new(kind, hook, Rung::SyscallTracepoint);
+            let id = match &tracepoints {
+                Ok(tracepoints) => tracepoints.id(hook),
+                Err(why) => Err(io::Error::other(format!("tracefs: {why}"))),
+            };
+            if let Err(why) = &id {
+                let missing = why.kind() == io::ErrorKind::NotFound;
+                let status = if missing { ProbeStatus::Missing } else { ProbeStatus::Refused };
+                state.set(status, &why.to_string());
+            }
+            Self { program, state, id: id.unwrap_or_default(), link: None }
         };
         SYSCALL_PROBES.into_iter().map(probe).collect()
     }
 
-    /// Attaches or detaches so that the program runs if `wanted`. The program is loaded.
+    /// Attaches or detaches so that the program, which is loaded, runs if `wanted`.
     pub(crate) fn want(&mut self, object: &mut Ebpf, wanted: bool) {
-        match (wanted, self.link.take()) {
-            (true, Some(link)) => self.link = Some(link),
-            (true, None) => self.attach(object),
-            (false, Some(link)) => {
-                if let Ok(program) = tracepoint(object, self.program)
-                    && let Err(why) = program.detach(link)
-                {
-                    tracing::warn!(hook = self.state.hook, why = program_refusal(&why), "a probe does not detach");
+        if wanted && self.link.is_none() {
+            match self.attach(object) {
+                Ok(link) => {
+                    self.link = Some(link);
+                    self.state.set(ProbeStatus::Attached, "");
                 }
-                self.state.set(ProbeStatus::Unwanted, "");
+                Err(why) => self.state.set(ProbeStatus::Refused, &why),
             }
-            (false, None) => {}
+        } else if !wanted && self.link.take().is_some() {
+            self.state.set(ProbeStatus::Unwanted, "");
         }
     }
 
-    fn attach(&mut self, object: &mut Ebpf) {
-        let attached = tracepoint(object, self.program).and_then(|program| {
-            program.attach("syscalls", self.state.hook).map_err(|why| {
-                let missing = matches!(
-                    &why,
-                    ProgramError::TracePointError(TracePointError::FileError { io_error, .. })
-                        if io_error.kind() == ErrorKind::NotFound
-                );
-                let status = if missing { ProbeStatus::Missing } else { ProbeStatus::Refused };
-                (status, program_refusal(&why))
-            })
-        });
-        match attached {
-            Ok(link) => {
-                self.link = Some(link);
-                self.state.set(ProbeStatus::Attached, "");
-            }
-            Err((status, why)) => self.state.set(status, &why),
-        }
+    fn attach(&self, object: &mut Ebpf) -> Result<OwnedFd, String> {
+        let program = tracepoint(object, self.program)?;
+        let fd = program.fd().map_err(|why| program_refusal(&why))?;
+        tracepoint::attach(fd.as_fd(), self.id).map_err(|why| format!("cannot attach: {why}"))
+    }
+
+    /// Detaches for good.
+    pub(crate) fn close(&mut self) {
+        self.link = None;
     }
 }
 
 /// Loads a tracepoint program; the verifier sees it here.
 pub(crate) fn load_tracepoint(object: &mut Ebpf, program: &str) -> Result<(), String> {
-    let program = tracepoint(object, program).map_err(|(_, why)| why)?;
-    program.load().map_err(|why| program_refusal(&why))
+    tracepoint(object, program)?.load().map_err(|why| program_refusal(&why))
 }
 
-fn tracepoint<'a>(
-    object: &'a mut Ebpf,
-    program: &str,
-) -> Result<&'a mut aya::programs::TracePoint, (ProbeStatus, String)> {
-    let absent = || (ProbeStatus::Refused, "not in the object".to_owned());
-    let program = object.program_mut(program).ok_or_else(absent)?;
-    program.try_into().map_err(|why: ProgramError| (ProbeStatus::Refused, program_refusal(&why)))
+fn tracepoint<'a>(object: &'a mut Ebpf, program: &str) -> Result<&'a mut TracePoint, String> {
+    let program = object.program_mut(program).ok_or("not in the object")?;
+    program.try_into().map_err(|why: ProgramError| program_refusal(&why))
 }

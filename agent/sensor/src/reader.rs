@@ -1,11 +1,5 @@
 //! Reading one ring: events, and gaps where events are missing.
 //!
-//! # Waking
-//! The kernel wakes a reader only when the reader had caught up, so a burst costs one wake-up at its
-//! start. After something came we nap a millisecond before looking again, instead of waiting to be
-//! woken for each event: at most a thousand wake-ups a second under load, none when idle, and the
-//! first event of a burst is handled at once.
-//!
 //! # Gaps
 //! See [`crate::sequence`]. A hole between two records is told when the second comes. The end of a
 //! burst is looked at ten times a second: take the counters, note how far the producer is, and when
@@ -23,16 +17,13 @@ use hostward_abi::record::Record;
 use hostward_event::EventKind;
 use hostward_event::fact::Input;
 use hostward_event::raw::{Gap, Rung};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// See the module's head.
-pub(crate) const NAP: Duration = Duration::from_millis(1);
 /// How often the ends of bursts are looked at.
 const LOSS_CHECK: Duration = Duration::from_millis(100);
-/// Records of one [`RingReader::poll`], so that its caller comes to do other things.
+/// Records of one [`RingReader::round`], so that its caller comes to do other things.
 const BATCH: usize = 8192;
 /// How long a program may still run after it was detached; generous, they take microseconds.
 const GRACE: Duration = Duration::from_millis(20);
@@ -40,8 +31,8 @@ const GRACE: Duration = Duration::from_millis(20);
 /// What one CPU's kind had settled when the counters were read.
 type Settled = Vec<(EventKind, u16, u64)>;
 
-/// Reads one ring. Give each its own thread.
-pub struct RingReader {
+/// Reads one ring.
+pub(crate) struct RingReader {
     name: &'static str,
     rung: Rung,
     ring: Ring,
@@ -61,13 +52,8 @@ impl RingReader {
         Self { name, rung, ring, counters, sequences, hot: false, checked, pending: None, malformed: 0 }
     }
 
-    /// `process` or `bulk`; the thread's name, and what metrics call it.
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Records that were none. Not zero means a defect.
-    pub const fn malformed(&self) -> u64 {
+    pub(crate) const fn malformed(&self) -> u64 {
         self.malformed
     }
 
@@ -81,37 +67,25 @@ impl RingReader {
         self.hot
     }
 
-    /// Hands what is there to `sink`, without waiting. True when the ring was emptied.
-    pub(crate) fn round(&mut self, sink: &mut dyn FnMut(Input)) -> Result<bool, RingError> {
-        let taken = self.take(sink)?;
-        self.hot = taken > 0;
-        self.losses(sink)?;
-        Ok(self.ring.consumed() == self.ring.produced())
-    }
-
-    /// Waits until something is there, at most `timeout`, and hands it to `sink` in the order of the
-    /// ring. Gives the number of inputs handed over, 0 after a quiet `timeout`.
+    /// Hands what is there to `sink`, without waiting, a bounded number. True when the ring was
+    /// emptied.
     ///
     /// # Errors
     /// [`RingError`]; reading can go on, and what was lost is told as gaps. When it fails again and
     /// again, nothing is observed any more through this ring.
-    pub fn poll(&mut self, timeout: Duration, sink: &mut dyn FnMut(Input)) -> Result<usize, RingError> {
-        if self.hot {
-            std::thread::sleep(NAP.min(timeout));
-        } else {
-            self.wait(timeout)?;
-        }
+    pub(crate) fn round(&mut self, sink: &mut dyn FnMut(Input)) -> Result<bool, RingError> {
         let taken = self.take(sink)?;
         self.hot = taken > 0;
-        Ok(taken + self.losses(sink)?)
+        self.losses(sink)?;
+        Ok(taken < BATCH)
     }
 
     /// Hands over what is left, after the programs were detached: to the last record and the last
     /// loss.
     ///
     /// # Errors
-    /// As [`Self::poll`].
-    pub fn drain(&mut self, sink: &mut dyn FnMut(Input)) -> Result<usize, RingError> {
+    /// As [`Self::round`].
+    pub(crate) fn drain(&mut self, sink: &mut dyn FnMut(Input)) -> Result<usize, RingError> {
         std::thread::sleep(GRACE);
         let mut all = 0;
         loop {
@@ -121,18 +95,6 @@ impl RingReader {
             if taken == 0 {
                 return Ok(all);
             }
-        }
-    }
-
-    fn wait(&self, timeout: Duration) -> Result<(), RingError> {
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let fd = self.ring.fd();
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(RingError::Wait(errno.into())),
         }
     }
 

@@ -70,7 +70,7 @@ fn read(layout: &Layout, btf: &Btf, each: &mut dyn FnMut(&Record<'_>, &Bytes) ->
             let Some((one, more)) = rest.split_at_checked(length) else {
                 break;
             };
-            if !each(&Record::parse(one)?, &bytes) {
+            if !each(&Record::parse(one)?, &bytes.slice_ref(one)) {
                 return Ok(());
             }
             rest = more;

@@ -9,6 +9,7 @@ use crate::load::{self, SyscallProbe};
 use crate::plan::{self, Kills, Opens};
 use crate::preflight::Privileges;
 use crate::reader::RingReader;
+use crate::rings::Rings;
 use crate::ring::Ring;
 use crate::{objects, seeds};
 use aya::maps::{Map, MapData, MapError};
@@ -140,14 +141,10 @@ impl Sensor {
         let Some(sys) = &mut self.sys else {
             return;
         };
-        // A refused or missing hook stays so: it was logged, and the kernel will not change.
+        // A refused or missing hook stays so: the kernel will not change.
         for probe in &mut self.sys_probes {
             if matches!(probe.state.status, ProbeStatus::Attached | ProbeStatus::Unwanted) {
-                let before = probe.state.status;
                 probe.want(&mut sys.object, kinds.contains(probe.state.kind));
-                if before == ProbeStatus::Unwanted {
-                    log_failure(&probe.state);
-                }
             }
         }
     }
@@ -158,17 +155,12 @@ impl Sensor {
             tracing::info!(note, "sensor");
         }
         let ladder = self.ladder();
-        let base_failed = ladder.iter().filter(|probe| probe.rung == Rung::BtfTracepoint);
-        base_failed.for_each(log_failure);
-        let loaded = |probe: &&ProbeState| matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted);
-        if ladder.iter().any(|probe| loaded(&probe) && probe.status == ProbeStatus::Attached) {
+        ladder.iter().for_each(log_failure);
+        if ladder.iter().any(ProbeState::attached) {
             return Ok(());
         }
-        let reasons: Vec<String> = ladder
-            .iter()
-            .filter(|probe| !loaded(probe))
-            .map(|probe| format!("{}: {}", probe.hook, probe.why))
-            .collect();
+        let failed = ladder.iter().filter(|probe| !probe.why.is_empty());
+        let reasons: Vec<String> = failed.map(|probe| format!("{}: {}", probe.hook, probe.why)).collect();
         Err(LoadError::Nothing { reasons: reasons.join("; ") })
     }
 
@@ -180,7 +172,10 @@ impl Sensor {
     /// [`ApplyError`]; the old plan, or more, is then in force.
     pub fn apply(&mut self, plan: &KernelPlan) -> Result<Vec<Text>, ApplyError> {
         self.swap(plan)?;
+        let before = self.ladder();
         self.attach_sys(plan.kinds);
+        let changed = self.ladder().into_iter().filter(|probe| !before.contains(probe));
+        changed.for_each(|probe| log_failure(&probe));
         Ok(self.kills.left_out.clone())
     }
 
@@ -202,9 +197,11 @@ impl Sensor {
         &self.kills.left_out
     }
 
-    /// The readers of the rings, on the first call.
-    pub fn rings(&mut self) -> Vec<RingReader> {
-        [&mut self.base, &mut self.sys].into_iter().flatten().filter_map(|loaded| loaded.reader.take()).collect()
+    /// The rings, for one thread. Only the first call's are not empty.
+    pub fn ordered_rings(&mut self) -> Rings {
+        let [process, bulk] = [&mut self.base, &mut self.sys]
+            .map(|loaded| loaded.as_mut().and_then(|loaded| loaded.reader.take()));
+        Rings::new(process, bulk)
     }
 
     /// The processes that live now. Call it after loading, so that none is missed in between.
@@ -223,7 +220,7 @@ impl Sensor {
 
     /// Kinds that at least one attached probe reports.
     pub fn observed(&self) -> KindSet {
-        let attached = self.ladder().into_iter().filter(|probe| probe.status == ProbeStatus::Attached);
+        let attached = self.ladder().into_iter().filter(ProbeState::attached);
         attached.fold(KindSet::NONE, |kinds, probe| kinds.union(KindSet::of(&[probe.kind])))
     }
 
@@ -237,11 +234,11 @@ impl Sensor {
     /// # Errors
     /// The kernel's word when a counter map cannot be read.
     pub fn counters(&self) -> Result<Vec<KindCounters>, MapError> {
-        let mut all = Vec::new();
+        let mut kinds = Vec::new();
         for loaded in [&self.base, &self.sys].into_iter().flatten() {
-            all.extend(loaded.counters.totals()?);
+            kinds.extend(loaded.counters.totals()?);
         }
-        Ok(all)
+        Ok(kinds)
     }
 
     /// Verified instructions of each loaded program, where the kernel tells (5.16).
@@ -257,8 +254,9 @@ impl Sensor {
         all
     }
 
-    /// Stops all events. What is in the rings can still be read: see [`RingReader::drain`].
+    /// Stops all events. What is in the rings can still be read: see [`Rings::drain`].
     pub fn detach(&mut self) {
+        self.sys_probes.iter_mut().for_each(SyscallProbe::close);
         for loaded in [&mut self.base, &mut self.sys].into_iter().flatten() {
             for (_, program) in loaded.object.programs_mut() {
                 // A program that never was loaded says so; there is nothing to do about it.

@@ -126,7 +126,14 @@ fn write_line(event: &Event, line: &mut Line) -> fmt::Result {
 fn write_alert(event: &Event, alert: &Alert, line: &mut Line) -> fmt::Result {
     let ink = if alert.rule.priority <= Priority::Error { Ink::RedBold } else { Ink::Yellow };
     line.ink(ink, |out| write!(out, "ALERT  {} {}", alert.rule.priority.name(), alert.rule.name))?;
-    write!(line.text, ": {}", alert.message)?;
+    // The rule's output is escaped when it is formatted; once more would double its backslashes.
+    let message = String::from_utf8_lossy(alert.message.as_bytes());
+    let name = alert.rule.name.to_string();
+    // Outputs often begin with the rule's name.
+    match message.strip_prefix(name.as_str()) {
+        Some(rest) => line.text.push_str(rest),
+        None => write!(line.text, ": {message}")?,
+    }
     if let Some(container) = event.process.as_deref().and_then(|p| p.workload.container.as_ref()) {
         line.text.push_str(" container=");
         escape(container.short_id(), &mut line.text)?;

@@ -89,9 +89,9 @@ pub(super) const FIELDS: &[Field] = &[
     })
     .on(OPEN)
     .kernel(KernelAtom::FileName),
-    Field::new("fd.num", Type::Number, "descriptor; negative when the open failed", |e, _| {
+    Field::new("fd.num", Type::Number, "descriptor; -1 when the open failed (evt.rawres has the errno)", |e, _| {
         match (open(e), connect(e)) {
-            (Some(open), _) => open.result.into(),
+            (Some(open), _) => open.result.max(-1).into(),
             (None, Some(connect)) => Value::number(connect.fd),
             (None, None) => Value::Missing,
         }

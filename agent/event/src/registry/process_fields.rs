@@ -408,6 +408,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("user.name", Type::Text, "effective user's name", |e, _| {
         me(e).map_or(Value::Missing, |p| user_name(e, p.creds.euid))
     })
+    .ecs("user.name")
     .needs(Need::Host),
     Field::wire("user.id", Type::Text, "effective user id", |e, _| keyword(me(e), |p| p.creds.euid.into())),
     Field::wire("process.real_user.id", Type::Text, "real user id", |e, _| {

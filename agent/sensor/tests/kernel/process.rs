@@ -1,8 +1,5 @@
 //! exec, fork, exit: caused by real children, every field compared with what the test knows of them.
-
-mod common;
-
-use common::{Watch, can_observe, named};
+use crate::common::{Watch, argument, can_observe, named};
 use hostward_event::Text;
 use hostward_event::raw::{FileType, RawBody, Rung};
 use std::ffi::{OsStr, OsString};
@@ -262,7 +259,7 @@ fn threads_are_not_reported() {
         return;
     }
     let watch = Watch::new(&named(&[]));
-    let (pid, _) = common::run(common::child("threads", &[]));
+    let (pid, _) = crate::common::run(crate::common::child("threads", &[]));
     watch.exited(pid);
     let forks = watch.so_far(|event| event.task.pid == pid && matches!(event.body, RawBody::Fork { .. }));
     let exits = watch.so_far(|event| event.task.pid == pid && matches!(event.body, RawBody::Exit { .. }));
@@ -305,7 +302,7 @@ fn a_path_ends_at_the_process_root() {
         let watch = Watch::new(&named(&[]));
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        let (pid, _) = common::run(common::child("chroot", &[root]));
+        let (pid, _) = crate::common::run(crate::common::child("chroot", &[root]));
         watch.exited(pid);
         let execs = watch.so_far(|event| event.task.pid == pid && matches!(event.body, RawBody::Exec(_)));
         let last = execs.last().unwrap();
@@ -317,16 +314,15 @@ fn a_path_ends_at_the_process_root() {
     assert_ne!(pid, 0);
 }
 
-/// Not a test: what the children of the tests above do.
-#[test]
-fn child() {
-    match common::task().as_deref() {
-        Some("threads") => {
+/// What the children of the tests above do.
+pub(crate) fn child(task: &str) {
+    match task {
+        "threads" => {
             let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| std::hint::black_box(1))).collect();
             threads.into_iter().for_each(|thread| _ = thread.join().unwrap());
         }
-        Some("chroot") => {
-            let root = common::argument(0);
+        "chroot" => {
+            let root = argument(0);
             fs::create_dir_all(root.join("inner")).unwrap();
             // A mount of our own on the way, gone with our mount namespace.
             #[expect(unsafe_code, reason = "unshare of the mount namespace has no safe wrapper")]

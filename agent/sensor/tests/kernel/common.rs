@@ -1,6 +1,4 @@
 //! A sensor on the running kernel, and children that do things to be seen.
-#![expect(dead_code, reason = "each test binary uses a part")]
-
 use hostward_event::KindSet;
 use hostward_event::fact::Input;
 use hostward_event::plan::{KernelPlan, OpenClass, OpenPlan};
@@ -69,24 +67,23 @@ impl Watch {
     pub(crate) fn with(config: &Config, plan: &KernelPlan) -> Self {
         let mut sensor = Sensor::load(config, plan).unwrap_or_else(|why| panic!("{why} ({})", why.hint()));
         let (seen, stop) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
-        let threads = sensor
-            .rings()
-            .into_iter()
-            .map(|mut ring| {
-                let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
-                std::thread::spawn(move || {
-                    let mut keep = |input| {
-                        seen.inputs.lock().unwrap().push(input);
-                        seen.more.notify_all();
-                    };
-                    while !stop.load(Ordering::Relaxed) {
-                        ring.poll(Duration::from_millis(50), &mut keep).unwrap();
-                    }
-                    ring.drain(&mut keep).unwrap();
-                    assert_eq!(ring.malformed(), 0);
-                })
-            })
-            .collect();
+        let mut rings = sensor.ordered_rings();
+        let (kept, told) = (Arc::clone(&seen), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut inputs = Vec::new();
+            let keep = |inputs: &mut Vec<Input>| {
+                kept.inputs.lock().unwrap().append(inputs);
+                kept.more.notify_all();
+            };
+            while !told.load(Ordering::Relaxed) {
+                rings.poll(Duration::from_millis(50), &mut inputs).unwrap();
+                keep(&mut inputs);
+            }
+            rings.drain(&mut inputs).unwrap();
+            keep(&mut inputs);
+            assert_eq!(rings.malformed(), 0);
+        });
+        let threads = vec![thread];
         Self { sensor, seen, stop, threads }
     }
 

@@ -1,0 +1,23 @@
+//! The sensor on the running kernel: real children do things, and what it tells is compared with what
+//! they did. Needs root; says by name what it skips, or fails where `HOSTWARD_REQUIRE` names `kernel`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod calls;
+mod common;
+mod plans;
+mod process;
+
+/// Not a test: this binary as a child of its tests.
+#[test]
+fn child() {
+    if let Some(task) = common::task() {
+        calls::child(&task);
+        plans::child(&task);
+        process::child(&task);
+    }
+}

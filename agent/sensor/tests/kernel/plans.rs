@@ -1,0 +1,247 @@
+//! Plans in force: killing at exec, swapping, losses that add up, seeds, and what the verifier pays.
+use crate::common::{Watch, argument, can_observe, everything, named};
+use hostward_event::plan::{KernelPlan, OpenClass};
+use hostward_event::raw::{RawBody, RawEvent};
+use hostward_event::{EventKind, KindSet, Text};
+use hostward_sensor::{Config, ProbeStatus, Sensor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn program(directory: &Path, name: &str) -> PathBuf {
+    let to = directory.join(name);
+    fs::copy("/bin/true", &to).unwrap();
+    to
+}
+
+fn text(path: &Path) -> Text {
+    Text::copy(path.as_os_str().as_bytes())
+}
+
+fn killing(paths: &[&Path], comms: &[&str]) -> KernelPlan {
+    KernelPlan {
+        kill_paths: paths.iter().map(|path| text(path)).collect(),
+        kill_comms: comms.iter().map(|comm| Text::from(*comm)).collect(),
+        ..KernelPlan::default()
+    }
+}
+
+/// Runs `program`: was it killed, and does its exec say so?
+fn outcome(watch: &Watch, program: &Path) -> (bool, bool) {
+    let mut child = Command::new(program).spawn().unwrap();
+    let pid = child.id();
+    let killed = child.wait().unwrap().signal() == Some(9);
+    let (_, exec) = watch.exec(pid);
+    (killed, exec.killed)
+}
+
+#[test]
+fn a_program_dies_at_exec_by_path_or_name() {
+    if !can_observe("a_program_dies_at_exec_by_path_or_name") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let evil = program(directory.path(), "by-path");
+    let evil_too = program(directory.path(), "by-path-too");
+    let named = program(directory.path(), "hw-test-miner");
+    let good = program(directory.path(), "by-pat");
+    let mut watch = Watch::new(&killing(&[&evil], &["hw-test-miner"]));
+    assert_eq!(outcome(&watch, &evil), (true, true));
+    assert_eq!(outcome(&watch, &named), (true, true));
+    assert_eq!(outcome(&watch, &good), (false, false));
+    assert_eq!(outcome(&watch, &evil_too), (false, false), "a longer name is another program");
+
+    // Swapped while attached; a path that is too long is told.
+    let long = PathBuf::from(format!("/{}", "x/".repeat(300)));
+    let left_out = watch.sensor.apply(&killing(&[&evil_too, &long], &[])).unwrap();
+    assert_eq!(left_out, [text(&long)]);
+    assert_eq!(outcome(&watch, &evil), (false, false));
+    assert_eq!(outcome(&watch, &named), (false, false));
+    assert_eq!(outcome(&watch, &evil_too), (true, true));
+
+    // Nothing of the program may run: were it late once, a file would appear.
+    let trace = directory.path().join("late");
+    let shell = directory.path().join("hw-test-shell");
+    fs::copy("/bin/sh", &shell).unwrap();
+    watch.sensor.apply(&killing(&[&shell], &[])).unwrap();
+    for _ in 0..50 {
+        let status = Command::new(&shell).arg("-c").arg(format!(": > {}", trace.display())).status().unwrap();
+        assert_eq!(status.signal(), Some(9));
+    }
+    assert!(!trace.exists());
+}
+
+#[test]
+fn a_plan_is_swapped_without_detaching() {
+    if !can_observe("a_plan_is_swapped_without_detaching") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["hw-one", "hw-two"] {
+        fs::write(directory.path().join(name), "x").unwrap();
+    }
+    let seen = |watch: &Watch| {
+        let (pid, _) = crate::common::run(crate::common::child("two", &[directory.path()]));
+        watch.exited(pid);
+        let opens = watch.so_far(|event| event.task.pid == pid && matches!(event.body, RawBody::Open(_)));
+        let names = opens.iter().map(|event| match &event.body {
+            RawBody::Open(open) => open.path.to_string().rsplit('/').next().unwrap().to_owned(),
+            _ => unreachable!(),
+        });
+        names.collect::<Vec<_>>()
+    };
+    let mut watch = Watch::new(&named(&[("hw-one", OpenClass::READ)]));
+    assert_eq!(seen(&watch), ["hw-one"]);
+    watch.sensor.apply(&named(&[("hw-two", OpenClass::ALL), ("hw-one", OpenClass::WRITE)])).unwrap();
+    assert_eq!(seen(&watch), ["hw-two"]);
+    watch.sensor.apply(&named(&[("hw-two", OpenClass::READ), ("hw-one", OpenClass::READ)])).unwrap();
+    assert_eq!(seen(&watch), ["hw-one", "hw-two"]);
+
+    // A kind that nobody wants costs nothing: its probes are detached, and come back.
+    let mut plan = named(&[("hw-one", OpenClass::READ)]);
+    plan.kinds = KindSet::of(&[EventKind::Connect]);
+    watch.sensor.apply(&plan).unwrap();
+    assert_eq!(seen(&watch), [""; 0]);
+    assert!(!watch.sensor.observed().contains(EventKind::Open));
+    assert!(watch.sensor.observed().contains(EventKind::Connect));
+    plan.kinds = KindSet::ALL;
+    watch.sensor.apply(&plan).unwrap();
+    assert_eq!(seen(&watch), ["hw-one"]);
+}
+
+#[test]
+fn losses_are_told_to_the_last_event() {
+    if !can_observe("losses_are_told_to_the_last_event") {
+        return;
+    }
+    let config = Config { process_ring_bytes: Some(4096), bulk_ring_bytes: Some(4096) };
+    let watch = Watch::with(&config, &everything());
+    let directory = tempfile::tempdir().unwrap();
+    let children: Vec<_> = (0..3).map(|_| crate::common::child("flood", &[directory.path()])).collect();
+    for child in children {
+        crate::common::run(child);
+    }
+    let (events, gaps, sensor) = watch.finish();
+    let counters = sensor.counters().unwrap();
+    assert!(counters.iter().any(|kind| kind.kind == EventKind::Open && kind.dropped > 0), "{counters:?}");
+    for kind in counters {
+        let came = events.iter().filter(|event| event.kind() == kind.kind).count() as u64;
+        let lost: u64 = gaps.iter().filter(|gap| gap.lost == kind.kind).map(|gap| gap.count).sum();
+        assert_eq!((came, lost), (kind.attempted - kind.dropped, kind.dropped), "{kind:?}");
+    }
+    // Number by number: each came once or is in one gap.
+    let mut numbers: BTreeMap<(EventKind, u16), BTreeSet<u64>> = BTreeMap::new();
+    let mut add = |kind, cpu, seq| assert!(numbers.entry((kind, cpu)).or_default().insert(seq), "{kind:?} {cpu} {seq} twice");
+    events.iter().for_each(|event: &RawEvent| add(event.kind(), event.source.cpu, event.source.seq));
+    for gap in &gaps {
+        assert_eq!(gap.count, gap.last - gap.first + 1);
+        (gap.first..=gap.last).for_each(|seq| add(gap.lost, gap.cpu, seq));
+    }
+    for ((kind, cpu), seqs) in numbers {
+        assert_eq!(seqs.last().map(|last| last + 1), Some(seqs.len() as u64), "{kind:?} on CPU {cpu}");
+    }
+}
+
+#[test]
+fn seeds_are_what_proc_says() {
+    if !can_observe("seeds_are_what_proc_says") {
+        return;
+    }
+    let sensor = Sensor::load(&Config::default(), &named(&[])).unwrap();
+    let mut child = Command::new("/bin/sleep").arg("100").current_dir("/usr").spawn().unwrap();
+    // Its exec is over when its name is there.
+    while fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() != "sleep\n" {}
+    let seeds = sensor.seeds().unwrap();
+    let by_pid: BTreeMap<u32, _> = seeds.iter().map(|seed| (seed.pid, seed)).collect();
+    assert_eq!(by_pid.len(), seeds.len(), "a process twice");
+
+    let sleep = by_pid[&child.id()];
+    assert_eq!(sleep.ppid, std::process::id());
+    assert_eq!(sleep.comm, Text::from("sleep"));
+    assert_eq!(sleep.path, text(&fs::canonicalize("/bin/sleep").unwrap()));
+    assert_eq!(sleep.cwd, Text::from("/usr"));
+    assert_eq!((sleep.creds.euid, sleep.vpid), (0, child.id()));
+    assert_ne!(sleep.exe.ino, 0);
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    assert_eq!(sleep.start_boot_ns / 10_000_000, fields[19].parse::<u64>().unwrap());
+    assert_eq!((sleep.pgid.to_string(), sleep.sid.to_string()), (fields[2].to_owned(), fields[3].to_owned()));
+    assert_eq!(sleep.tty.to_string(), fields[4]);
+    assert!(by_pid.contains_key(&std::process::id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // All that lives, kernel threads included: each long-lived process of /proc is there.
+    let first = by_pid.contains_key(&1);
+    assert!(first || !Path::new("/proc/1/stat").exists());
+    for seed in &seeds {
+        if seed.ppid == 2 {
+            assert_eq!(seed.path, Text::EMPTY, "a kernel thread has no program: {seed:?}");
+        }
+    }
+}
+
+#[test]
+fn the_ladder_tells_what_is_attached() {
+    if !can_observe("the_ladder_tells_what_is_attached") {
+        return;
+    }
+    let mut sensor = Sensor::load(&Config::default(), &everything()).unwrap();
+    let ladder = sensor.ladder();
+    let status = |hook: &str| ladder.iter().find(|probe| probe.hook == hook).unwrap().status;
+    for hook in ["sched_process_exec", "sched_process_fork", "sched_process_exit", "sys_exit_openat", "sys_exit_connect"] {
+        assert_eq!(status(hook), ProbeStatus::Attached, "{hook}");
+    }
+    for probe in &ladder {
+        assert_eq!(probe.status == ProbeStatus::Attached, probe.why.is_empty(), "{probe:?}");
+    }
+    sensor.detach();
+    assert!(sensor.observed().is_empty());
+}
+
+/// Verified instructions on the kernel they were recorded on. A rise of more than a quarter means
+/// that a loop got more ways through it: find out why before raising a figure.
+#[test]
+fn programs_stay_within_their_verifier_budget() {
+    if !can_observe("programs_stay_within_their_verifier_budget") {
+        return;
+    }
+    let recorded = BTreeMap::from([("connect", 2_200), ("exec", 30_000), ("exit", 500), ("fork", 410), ("open", 95_500)]);
+    let sensor = Sensor::load(&Config::default(), &everything()).unwrap();
+    let counted = sensor.verified_instructions();
+    if counted.is_empty() {
+        println!("skipped programs_stay_within_their_verifier_budget: this kernel (before 5.16) does not tell");
+        return;
+    }
+    assert_eq!(counted.len(), recorded.len(), "{counted:?}");
+    for (name, count) in counted {
+        let budget = recorded[name.as_str()];
+        println!("{name}: {count} of {budget}");
+        assert!(count <= budget + budget / 4, "{name}: {count} verified instructions, {budget} recorded");
+    }
+}
+
+/// What the children of the tests above do.
+pub(crate) fn child(task: &str) {
+    match task {
+        "two" => {
+            for name in ["hw-one", "hw-two"] {
+                fs::File::open(argument(0).join(name)).unwrap();
+            }
+        }
+        "flood" => {
+            let long = argument(0).join("n".repeat(200));
+            fs::write(&long, "x").unwrap();
+            for _ in 0..5000 {
+                fs::File::open(&long).unwrap();
+            }
+            for _ in 0..50 {
+                Command::new("/bin/true").arg("x".repeat(3000)).status().unwrap();
+            }
+        }
+        _ => {}
+    }
+}

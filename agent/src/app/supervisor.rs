@@ -1,0 +1,359 @@
+//! The main thread once all is built: signals, reports, and the way down.
+
+use super::line::{Message, Numbers};
+use super::rings::Rings;
+use super::{notice, tell_problems};
+use crate::admin::{self, Shared};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::health::{Health, Stage, State};
+use crate::policy::{Policy, Sources};
+use crate::report::{KernelCount, Report, SinkReport};
+use crate::systemd;
+use hostward_event::EventKind;
+use hostward_event::fact::{Fact, Input};
+use hostward_event::plan::KernelPlan;
+use hostward_outputs::{Outputs, SinkStatus};
+use hostward_sensor::{KindCounters, ProbeStatus, Sensor};
+use std::collections::BTreeSet;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A report is made, and the watchdog fed, this often.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Owns all parts while the agent runs.
+pub struct Supervisor {
+    pub(super) config: Config,
+    pub(super) sources: Sources,
+    pub(super) health: Arc<Health>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) outputs: Arc<Outputs>,
+    pub(super) numbers: Arc<Mutex<Numbers>>,
+    pub(super) sensor: Sensor,
+    pub(super) policy: Arc<Policy>,
+    pub(super) line: SyncSender<Message>,
+    pub(super) pipeline: JoinHandle<()>,
+    pub(super) host: JoinHandle<()>,
+    pub(super) rings: Option<Rings>,
+    pub(super) started_ns: i64,
+    pub(super) tripped: Vec<String>,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Supervisor {
+    /// Reports ready, works until SIGTERM or SIGINT, takes all down.
+    ///
+    /// # Errors
+    /// Signals cannot be received.
+    pub fn run(mut self) -> Result<Exit, Failure> {
+        let cannot =
+            |error: std::io::Error| Failure::new(Exit::Bug, format!("cannot receive signals: {error}"), "");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+        runtime.block_on(async {
+            let mut signals = Signals {
+                hangup: signal(SignalKind::hangup()).map_err(cannot)?,
+                terminate: signal(SignalKind::terminate()).map_err(cannot)?,
+                interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
+            };
+            self.note_ladder();
+            let line = self.report(0);
+            tracing::info!("ready: {line}");
+            systemd::ready(&line);
+            self.watch(&mut signals).await;
+            Ok::<(), Failure>(())
+        })?;
+        // Whoever presses Ctrl-C again does not want to wait: the signals' default is back.
+        runtime.shutdown_background();
+        self.stop();
+        Ok(Exit::Ok)
+    }
+
+    async fn watch(&mut self, signals: &mut Signals) {
+        let mut tick = tokio::time::interval(REPORT_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let watchdog = systemd::watchdog().is_some();
+        let mut before = self.numbers().counts.received;
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.hangup.recv() => self.reload(),
+                _ = tick.tick() => {
+                    self.tell_losses();
+                    self.heed_caps();
+                    let received = self.numbers().counts.received;
+                    let line = self.report(received.saturating_sub(before));
+                    before = received;
+                    systemd::status(&line);
+                    if watchdog && self.moves() {
+                        systemd::alive();
+                    }
+                }
+            }
+        }
+    }
+
+    fn numbers(&self) -> Numbers {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True while every thread lives; one that ended by itself has failed its stage.
+    fn moves(&self) -> bool {
+        let ended = [
+            (self.rings.as_ref().is_none_or(Rings::finished), Stage::ObserveEvent, "the rings' thread"),
+            (self.pipeline.is_finished(), Stage::MatchPolicy, "the pipeline's thread"),
+            (self.host.is_finished(), Stage::AddContext, "the host's thread"),
+        ];
+        let now_ns = crate::clock::wall_ns();
+        for (ended, stage, what) in ended {
+            if ended {
+                self.health.set(stage, "thread", State::Failed, format!("{what} has ended"), now_ns);
+            }
+        }
+        ended.iter().all(|(ended, ..)| !ended)
+    }
+
+    fn send(&self, input: Input) {
+        // The pipeline is gone: `moves` tells it.
+        let _ = self.line.send(Message::Inputs(vec![input]));
+    }
+
+    /// Rules and responses anew; the sensor stays attached, the old set stays when the new one is refused.
+    fn reload(&mut self) {
+        systemd::reloading();
+        let loaded =
+            self.sources.load(&self.config).map_err(|failure| failure.message).and_then(
+                |policy| match policy.errors().map(ToString::to_string).collect::<Vec<_>>() {
+                    errors if errors.is_empty() => Ok(policy),
+                    errors => Err(errors.join("\n")),
+                },
+            );
+        let applied = loaded.and_then(|policy| {
+            let policy = Arc::new(policy);
+            // First what the kernel reports, then what is matched: what a new rule wants must come.
+            self.sensor
+                .apply(&policy.plan)
+                .map_err(|error| format!("the kernel's filter cannot be set: {error}"))?;
+            Ok(policy)
+        });
+        match applied {
+            Ok(policy) => {
+                tell_problems(&policy, &self.health);
+                let message =
+                    format!("{} rules, {} responses in force", policy.rules.len(), policy.responses.len());
+                tracing::info!("reloaded: {message}");
+                self.policy = Arc::clone(&policy);
+                let _ = self.line.send(Message::Swap(policy));
+                self.send(Input::Fact(Fact::Notice(notice("rules_reloaded", message, true))));
+            }
+            Err(why) => {
+                tracing::error!("not reloaded, the old rules stay in force: {why}");
+                let health = format!("new rules were refused, the old ones stay in force: {why}");
+                self.health.set(
+                    Stage::MatchPolicy,
+                    "rules",
+                    State::Degraded,
+                    health,
+                    crate::clock::wall_ns(),
+                );
+                self.send(Input::Fact(Fact::Notice(notice("rules_refused", why, false))));
+            }
+        }
+        let line = self.report(0);
+        systemd::ready(&line);
+    }
+
+    /// A response at its cap of kills only records from now on, also in the kernel; a reload arms it again.
+    fn heed_caps(&mut self) {
+        let tripped = self.numbers().tripped;
+        if tripped == self.tripped {
+            return;
+        }
+        let now_ns = crate::clock::wall_ns();
+        if tripped.is_empty() {
+            self.health.set(Stage::Respond, "cap", State::Ok, "", now_ns);
+        } else {
+            let names = tripped.join(", ");
+            let why = format!(
+                "reached the cap of kills and only records what it would have done until a reload: {names}"
+            );
+            tracing::error!("{why}");
+            // The kernel knows no responses: what it would kill is left to the responder, which does.
+            let plan = KernelPlan {
+                kill_paths: BTreeSet::new(),
+                kill_comms: BTreeSet::new(),
+                ..self.policy.plan.clone()
+            };
+            if let Err(error) = self.sensor.apply(&plan) {
+                tracing::error!(%error, "kills could not be taken out of the kernel");
+            }
+            self.send(Input::Fact(Fact::Notice(notice("response_capped", why.clone(), false))));
+            self.health.set(Stage::Respond, "cap", State::Degraded, why, now_ns);
+        }
+        self.tripped = tripped;
+    }
+
+    /// What sinks lost belongs into the feed of those that did not.
+    fn tell_losses(&self) {
+        for (sink, range) in self.outputs.take_losses() {
+            let message = format!(
+                "sink {sink} lost {} events ({} lane): {}",
+                range.events,
+                range.lane.name(),
+                range.reason.describe()
+            );
+            self.send(Input::Fact(Fact::Notice(notice("pipeline_loss", message, false))));
+        }
+    }
+
+    fn note_ladder(&self) {
+        let ladder = self.sensor.ladder();
+        let missing = ladder
+            .iter()
+            .filter(|probe| !matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted));
+        let mut notes: Vec<String> = missing
+            .map(|probe| format!("{} is {}: {}", probe.hook, probe.status.name(), probe.why))
+            .collect();
+        notes.extend(self.sensor.notes().iter().cloned());
+        self.health.note(Stage::LoadSensor, "ladder", notes);
+        let observed = self.sensor.observed();
+        let blind: Vec<_> = self
+            .policy
+            .plan
+            .kinds
+            .iter()
+            .filter(|kind| wants_probe(*kind) && !observed.contains(*kind))
+            .map(EventKind::name)
+            .collect();
+        if !blind.is_empty() {
+            let why =
+                format!("not observed on this kernel: {}; `hostward doctor` says why", blind.join(", "));
+            self.health.set(Stage::LoadSensor, "blind", State::Degraded, why, crate::clock::wall_ns());
+        }
+    }
+
+    /// Makes the report; gives its line.
+    fn report(&self, events_per_second: u64) -> String {
+        let now_ns = crate::clock::wall_ns();
+        let numbers = self.numbers();
+        let sinks: Vec<SinkReport> = self.outputs.status().iter().map(sink_report).collect();
+        self.judge_sinks(&sinks, now_ns);
+        let ladder = self.sensor.ladder();
+        let attached: Vec<_> = ladder.iter().filter(|probe| probe.status == ProbeStatus::Attached).collect();
+        let mut rungs: Vec<String> = attached.iter().map(|probe| probe.rung.name().to_owned()).collect();
+        rungs.sort();
+        rungs.dedup();
+        let stages = self.health.report();
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_ns: self.started_ns,
+            made_ns: now_ns,
+            state: stages.iter().map(|stage| stage.state).max().unwrap_or(State::Ok),
+            stages,
+            hooks: attached.len(),
+            rungs,
+            events_per_second,
+            rules: self.policy.rules.len(),
+            responses: self.policy.responses.len(),
+            counts: numbers.counts,
+            kernel: self.kernel_counts(),
+            processes: numbers.processes,
+            sinks,
+        };
+        let line = report.line();
+        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        line
+    }
+
+    fn kernel_counts(&self) -> Vec<KernelCount> {
+        // A map that cannot be read is told by the rings' thread, which reads it too.
+        let counters = self.sensor.counters().unwrap_or_default();
+        let count = |kind: KindCounters| KernelCount {
+            kind: kind.kind.name().to_owned(),
+            attempted: kind.attempted,
+            dropped: kind.dropped,
+        };
+        counters.into_iter().map(count).collect()
+    }
+
+    fn judge_sinks(&self, sinks: &[SinkReport], now_ns: i64) {
+        let bad: Vec<&SinkReport> = sinks.iter().filter(|sink| sink.state != State::Ok).collect();
+        let worst = bad.iter().map(|sink| sink.state).max().unwrap_or(State::Ok);
+        let why: Vec<String> =
+            bad.iter().map(|sink| format!("sink {}: {}", sink.name, sink.last_error)).collect();
+        self.health.set(Stage::Deliver, "sinks", worst, why.join("; "), now_ns);
+    }
+
+    fn stop(mut self) {
+        systemd::stopping();
+        tracing::info!("stopping");
+        self.sensor.detach();
+        if let Some(rings) = self.rings.take() {
+            rings.join();
+        }
+        self.send(Input::Fact(Fact::Notice(notice(
+            "agent_stopped",
+            "the agent was told to stop".into(),
+            true,
+        ))));
+        let _ = self.line.send(Message::Stop);
+        let _ = self.pipeline.join();
+        for closed in self.outputs.close(Duration::from_millis(self.config.agent.stop_grace_ms)) {
+            if closed.status.dropped_events() > 0 {
+                tracing::warn!(
+                    sink = closed.status.name,
+                    "dropped {} events in all",
+                    closed.status.dropped_events()
+                );
+            }
+        }
+        // Nobody is left to ask: a socket would only mislead.
+        let _ = std::fs::remove_file(admin::socket(&self.config.agent.runtime_dir));
+        let counts = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).counts;
+        tracing::info!(received = counts.received, alerts = counts.alerts, lost = counts.lost, "stopped");
+    }
+}
+
+/// Gaps and notices come from user space.
+const fn wants_probe(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Gap | EventKind::Agent)
+}
+
+fn sink_report(status: &SinkStatus) -> SinkReport {
+    use hostward_outputs::State as SinkState;
+    SinkReport {
+        name: status.name.clone(),
+        target: status.kind.to_owned(),
+        state: match status.health.state {
+            // A live view whose terminal was closed is no fault.
+            SinkState::Ok | SinkState::Ended => State::Ok,
+            SinkState::Degraded => State::Degraded,
+            SinkState::Failed => State::Failed,
+        },
+        last_error: match (&status.health.reason, &status.last_error) {
+            (reason, _) if !reason.is_empty() => reason.clone(),
+            (_, Some(error)) => error.message.clone(),
+            (_, None) => String::new(),
+        },
+        accepted: status.accepted,
+        delivered: status.delivered,
+        queued: status.queued,
+        in_flight: status.in_flight,
+        dropped: status
+            .dropped
+            .iter()
+            .map(|drop| (format!("{} ({} lane)", drop.reason.describe(), drop.lane.name()), drop.events))
+            .collect(),
+        oldest_age_ms: status.oldest_age_ms.unwrap_or_default(),
+    }
+}

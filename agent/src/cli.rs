@@ -1,0 +1,233 @@
+//! The command line. One table of types drives the parser, `--help` and the man page.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the state lies unless told otherwise.
+pub const STATE_DIR: &str = "/var/lib/hostward";
+/// Where the admin socket lies unless told otherwise.
+pub const RUNTIME_DIR: &str = "/run/hostward";
+/// The configuration read when `--config` is not given and the file exists.
+pub const CONFIG_FILE: &str = "/etc/hostward/hostward.toml";
+
+const EXIT_CODES: &str = "Exit codes: 0 ok; status: 1 degraded, 2 failed, 3 not running; 64 usage; 65 bad capture; \
+70 bug; 73 cannot write; 75 another agent runs; 77 no privilege or kernel cannot; 78 configuration or rules wrong.";
+
+/// Watches this host and ships what happens to a SIEM.
+#[derive(Parser, Debug)]
+#[command(name = "hostward", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the agent in the foreground.
+    Run(Run),
+    /// Tell the health of the running agent, stage by stage.
+    Status(Status),
+    /// Show recent events, then follow new ones.
+    Events(Events),
+    /// Tell what this host offers, what is missing, and what to do.
+    Doctor(Doctor),
+    /// Work with the configuration.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Work with rule files.
+    #[command(subcommand)]
+    Rules(RulesVerb),
+    /// List the fields that conditions and outputs can use.
+    Fields(Fields),
+    /// Run rules over a capture and print the feed that it gives.
+    Replay(Replay),
+}
+
+/// `hostward run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Configuration file; default: /etc/hostward/hostward.toml where it exists, else the embedded one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Rule file or folder of *.yaml, in place of the configured rules; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// Directory for all that is kept [default: /var/lib/hostward].
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Directory for the admin socket [default: /run/hostward].
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// Record everything that enters the pipeline, for `hostward replay`.
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+    /// No live view, even on a terminal.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// `hostward status`
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Machine-readable.
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of the admin socket.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+}
+
+/// How events are printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One readable line per event.
+    Compact,
+    /// ECS, one JSON object per line.
+    Json,
+}
+
+/// `hostward events`
+#[derive(Args, Debug)]
+pub struct Events {
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Format::Compact)]
+    pub output: Format,
+    /// Only events for which this condition holds, e.g. 'proc.name = bash' or 'event.kind = alert'.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub filter: Option<String>,
+    /// Begin with the events of the last while that the agent remembers, e.g. 30s, 10m.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Stop after the remembered events instead of following.
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Stop after this many events.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Directory of the admin socket.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+}
+
+/// `hostward doctor`
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// Machine-readable.
+    #[arg(long)]
+    pub json: bool,
+    /// Do not try to load the sensor.
+    #[arg(long)]
+    pub no_load: bool,
+}
+
+/// `hostward config …`
+#[derive(Subcommand, Debug)]
+pub enum ConfigVerb {
+    /// Check a configuration with the rules and responses it names; tells every problem.
+    Check(ConfigCheck),
+}
+
+/// `hostward config check`
+#[derive(Args, Debug)]
+pub struct ConfigCheck {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub config: PathBuf,
+}
+
+/// `hostward rules …`
+#[derive(Subcommand, Debug)]
+pub enum RulesVerb {
+    /// Check rule files; tells every problem with file, line and column.
+    Check(RulesCheck),
+    /// List rules; without a path the embedded ones.
+    List(RulesList),
+}
+
+/// `hostward rules check`
+#[derive(Args, Debug)]
+pub struct RulesCheck {
+    /// Files or folders of *.yaml.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `hostward rules list`
+#[derive(Args, Debug)]
+pub struct RulesList {
+    /// Files or folders of *.yaml; none: the embedded rules.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Machine-readable.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hostward fields`
+#[derive(Args, Debug)]
+pub struct Fields {
+    /// Machine-readable.
+    #[arg(long, conflicts_with = "markdown")]
+    pub json: bool,
+    /// As the reference page docs/fields.md.
+    #[arg(long)]
+    pub markdown: bool,
+    /// Only fields whose name contains this.
+    #[arg(value_name = "WORD")]
+    pub word: Option<String>,
+}
+
+/// `hostward replay`
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// Capture made by `hostward run --capture`.
+    #[arg(value_name = "FILE")]
+    pub capture: PathBuf,
+    /// Rule file or folder, in place of the configured rules; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// Configuration whose rules, responses, telemetry and masking apply.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Format::Json)]
+    pub output: Format,
+}
+
+/// Reads `90s`, `10m`, `2h`, `1d`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => return Err(format!("unknown unit `{unit}`; use s, m, h or d")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a time is a number and a unit, e.g. 10m".to_owned())?;
+    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "the time is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_duration("7"), Ok(Duration::from_secs(7)));
+        assert!(parse_duration("10y").unwrap_err().contains("unit"));
+        assert!(parse_duration("m").is_err());
+        assert!(parse_duration("99999999999999999999h").is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! `hostward doctor`: what this host offers, what is missing, and what to do.
+
+use crate::cli;
+use crate::exit::{Exit, Failure};
+use crate::output::Printer;
+use crate::policy::Sources;
+use hostward_sensor::{Check, Level, Preflight, ProbeState, ProbeStatus, Sensor};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+#[derive(Serialize)]
+struct CheckRow {
+    name: &'static str,
+    level: &'static str,
+    found: String,
+    hint: &'static str,
+}
+
+#[derive(Serialize)]
+struct ProbeRow {
+    event: &'static str,
+    hook: &'static str,
+    rung: &'static str,
+    status: &'static str,
+    why: String,
+    verified_instructions: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Findings {
+    checks: Vec<CheckRow>,
+    ladder: Vec<ProbeRow>,
+    notes: Vec<String>,
+    /// Why the sensor did not load; none: it did, or was not tried.
+    refused: Option<String>,
+}
+
+/// Looks at the host and tries the programs; they are gone again when this returns.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(args: &cli::Doctor) -> Result<Exit, Failure> {
+    let preflight = Preflight::run();
+    let mut findings = Findings {
+        checks: preflight.checks.iter().map(row).collect(),
+        ladder: Vec::new(),
+        notes: Vec::new(),
+        refused: None,
+    };
+    if !args.no_load {
+        try_sensor(&mut findings)?;
+    }
+    let mut out = Printer::default();
+    if args.json {
+        out.json(&findings)?;
+    } else {
+        out.text(&text(&findings))?;
+    }
+    let blind = findings.ladder.iter().any(|probe| probe.status == ProbeStatus::Refused.name());
+    Ok(match preflight.worst() {
+        _ if findings.refused.is_some() => Exit::CannotSense,
+        Level::Fail => Exit::CannotSense,
+        Level::Warn => Exit::Degraded,
+        Level::Ok if blind => Exit::Degraded,
+        Level::Ok => Exit::Ok,
+    })
+}
+
+/// Loads every program once, as the embedded rules want them.
+fn try_sensor(findings: &mut Findings) -> Result<(), Failure> {
+    let config = crate::config::Config::default();
+    let policy = Sources::new(&config, &[]).load(&config)?;
+    match Sensor::load(&config.sensor, &policy.plan) {
+        Ok(sensor) => {
+            let verified = sensor.verified_instructions();
+            findings.ladder = sensor.ladder().into_iter().map(|probe| probe_row(probe, &verified)).collect();
+            findings.notes = sensor.notes().to_vec();
+        }
+        Err(error) => findings.refused = Some(format!("{error}; {}", error.hint())),
+    }
+    Ok(())
+}
+
+fn row(check: &Check) -> CheckRow {
+    CheckRow { name: check.name, level: check.level.name(), found: check.found.clone(), hint: check.hint }
+}
+
+fn probe_row(probe: ProbeState, verified: &[(String, u32)]) -> ProbeRow {
+    let count =
+        verified.iter().find(|(name, _)| probe.hook.ends_with(name.as_str())).map(|(_, count)| *count);
+    ProbeRow {
+        event: probe.kind.name(),
+        hook: probe.hook,
+        rung: probe.rung.name(),
+        status: probe.status.name(),
+        why: probe.why,
+        verified_instructions: count,
+    }
+}
+
+fn text(findings: &Findings) -> String {
+    let mut out = String::from("this host\n");
+    // Writing to a String cannot fail.
+    for check in &findings.checks {
+        let _ = writeln!(out, "  {:<5} {:<14} {}", check.level, check.name, check.found);
+        if !check.hint.is_empty() {
+            let _ = writeln!(out, "  {:<5} {:<14} -> {}", "", "", check.hint);
+        }
+    }
+    if let Some(why) = &findings.refused {
+        let _ = writeln!(out, "sensor\n  fail  {why}");
+    }
+    if !findings.ladder.is_empty() {
+        let _ = writeln!(
+            out,
+            "sensor\n  {:<8} {:<22} {:<20} {:<9} verified instructions",
+            "event", "hook", "rung", "status"
+        );
+    }
+    for probe in &findings.ladder {
+        let count = probe.verified_instructions.map(|count| count.to_string()).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  {:<8} {:<22} {:<20} {:<9} {count}{}",
+            probe.event, probe.hook, probe.rung, probe.status, probe.why
+        );
+    }
+    for note in &findings.notes {
+        let _ = writeln!(out, "  note: {note}");
+    }
+    out
+}

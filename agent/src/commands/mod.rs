@@ -1,0 +1,9 @@
+//! The verbs besides `run`.
+
+pub mod check;
+pub mod doctor;
+pub mod events;
+pub mod fields;
+pub mod replay;
+pub mod rules;
+pub mod status;

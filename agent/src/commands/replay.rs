@@ -1,0 +1,74 @@
+//! `hostward replay`: a capture through the same pipeline, printing the feed that it gives.
+
+use crate::capture::Reader;
+use crate::cli::{self, Format};
+use crate::clock::ReplayClock;
+use crate::commands::check::refused;
+use crate::config;
+use crate::exit::{Exit, Failure};
+use crate::output::Printer;
+use crate::pipeline::{Effect, Pipeline};
+use crate::policy::Sources;
+use hostward_enrich::Enricher;
+use hostward_event::encode;
+use hostward_event::mask::Masker;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+/// Replays; the output is the same byte for byte each time, and the same as the run's feed under
+/// the same rules and configuration.
+///
+/// # Errors
+/// [`Exit::BadInput`] for a capture that is foreign or cut, [`Exit::Config`] for rules that do not load.
+pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
+    let config = config::load(args.config.as_deref()).map_err(refused)?.config;
+    let policy = Sources::new(&config, &args.rules).load(&config)?;
+    for problem in policy.errors() {
+        eprintln!("hostward: {problem}");
+    }
+    let masker = Masker::new(&config.masking)
+        .map_err(|error| Failure::new(Exit::Config, format!("masking: {error}"), "mend [masking]"))?;
+    let mut pipeline = Pipeline::new(
+        ReplayClock::default(),
+        Enricher::new(&config.enrich),
+        Arc::new(policy),
+        config.telemetry,
+        masker,
+    );
+    let damaged = |error: crate::capture::CaptureError| {
+        let hint = "make a capture with `hostward run --capture FILE` and let the agent stop cleanly";
+        Failure::new(Exit::BadInput, format!("{}: {error}", args.capture.display()), hint)
+    };
+    let mut reader = Reader::open(&args.capture).map_err(damaged)?;
+    let mut out = Printer::default();
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut effects = Vec::new();
+    loop {
+        let end = match reader.next() {
+            Ok(Some((input, reads))) => {
+                pipeline.clock.load(reads);
+                pipeline.handle(&input, &mut effects);
+                None
+            }
+            Ok(None) => Some(Ok(Exit::Ok)),
+            Err(error) => Some(Err(damaged(error))),
+        };
+        if end.is_some() {
+            pipeline.finish(&mut effects);
+        }
+        for effect in effects.drain(..) {
+            // Questions and actions were answered in the run: the answers are in the capture.
+            if let Effect::Emit(event) = effect {
+                let mut line = Vec::with_capacity(2048);
+                match args.output {
+                    Format::Json => encode::ecs(&event, &mut line),
+                    Format::Compact => encode::compact(&event, colour, &mut line),
+                }
+                out.bytes(line)?;
+            }
+        }
+        if let Some(end) = end {
+            return end;
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What an operator can set. Each crate owns the part of its own code; this is the whole.
+
+mod check;
+mod layers;
+
+pub use check::Problem;
+pub use layers::{Loaded, load};
+
+use crate::cli::{RUNTIME_DIR, STATE_DIR};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// `hostward.toml`, whole. Every key has a default; unknown keys are refused.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The agent itself.
+    pub agent: AgentConfig,
+    /// Which events go to the sinks though no rule matched.
+    pub telemetry: Telemetry,
+    /// Detection.
+    pub rules: RulesConfig,
+    /// Responses.
+    pub responses: ResponsesConfig,
+    /// Probes and rings.
+    pub sensor: hostward_sensor::Config,
+    /// Process table and workloads.
+    pub enrich: hostward_enrich::Config,
+    /// Guard rails of responses.
+    pub respond: hostward_respond::Config,
+    /// Masking of secrets.
+    pub masking: hostward_event::mask::MaskConfig,
+    /// Where events go; none: a file under the state directory.
+    pub sink: Vec<hostward_outputs::Config>,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Directory for all that is kept.
+    pub state_dir: PathBuf,
+    /// Directory for the admin socket.
+    pub runtime_dir: PathBuf,
+    /// Level of the agent's own log.
+    pub log_level: LogLevel,
+    /// How many recent events `hostward events --since` can show.
+    pub recent_events: usize,
+    /// How long sinks may finish when the agent stops, in ms.
+    pub stop_grace_ms: u64,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            state_dir: STATE_DIR.into(),
+            runtime_dir: RUNTIME_DIR.into(),
+            log_level: LogLevel::Info,
+            recent_events: 4096,
+            stop_grace_ms: 5000,
+        }
+    }
+}
+
+/// Level of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Only failures.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And what the agent does.
+    Info,
+    /// And how.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// `[telemetry]`: the stream besides alerts.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Program starts.
+    pub exec: bool,
+    /// Process creations.
+    pub fork: bool,
+    /// Process ends.
+    pub exit: bool,
+    /// Connection attempts.
+    pub connect: bool,
+    /// Opens of files.
+    pub opens: Opens,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { exec: true, fork: true, exit: true, connect: true, opens: Opens::Watched }
+    }
+}
+
+/// Which opens are telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opens {
+    /// None: opens appear in alerts only.
+    None,
+    /// Those that a rule made the kernel report, matched or not.
+    Watched,
+    /// Every open of the host. Costly: see docs/performance.md.
+    All,
+}
+
+/// `[rules]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RulesConfig {
+    /// Files and folders of *.yaml, in order; relative ones start at the configuration's folder.
+    /// None: the embedded rules.
+    pub files: Vec<PathBuf>,
+    /// Rules to switch off, by glob on the name, after all files are loaded.
+    pub disable: Vec<String>,
+    /// Rules to switch on, after `disable`.
+    pub enable: Vec<String>,
+}
+
+/// `[responses]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResponsesConfig {
+    /// Files and folders of *.yaml, as in `[rules]`. None: no response but the alert.
+    pub files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Makes the paths of rule and response files absolute, `base` being the configuration's folder.
+    pub fn rebase(&mut self, base: &Path) {
+        for path in self.rules.files.iter_mut().chain(&mut self.responses.files) {
+            if path.is_relative() {
+                *path = base.join(&*path);
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The one place where events become decisions: enrich, match, decide, in one total order.
+//!
+//! # How it works
+//! [`Pipeline::handle`] takes one [`Input`] and appends what follows from it to a list of
+//! [`Effect`]s, which the caller carries out: the agent sends them on, a replay prints them.
+//! All that it reads of the world is in the input and in the [`Clock`], so a capture of both
+//! gives the same effects again.
+//!
+//! # What can go wrong
+//! An action whose result never comes would hold its alert back for ever: after
+//! [`ACTION_WAIT_NS`] the alert goes out as `timed_out`.
+
+use crate::clock::Clock;
+use crate::config::{Opens, Telemetry};
+use crate::policy::Policy;
+use hostward_enrich::{Enricher, Output};
+use hostward_event::event::{Action, Alert, Body, Mode};
+use hostward_event::fact::{ActionResult, Fact, Input, Lookup, Outcome};
+use hostward_event::mask::Masker;
+use hostward_event::{Event, EventId, EventKind, IdMint, Text};
+use hostward_respond::KillRequest;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How long an alert waits for the result of its action.
+const ACTION_WAIT_NS: u64 = 2_000_000_000;
+/// Alerts that wait at the same time; past it the oldest goes out as `timed_out`.
+const MAX_WAITING: usize = 1024;
+
+/// What follows from an input.
+#[derive(Debug)]
+pub enum Effect {
+    /// A record for the sinks: masked, numbered.
+    Emit(Arc<Event>),
+    /// A question for the host.
+    Look(Lookup),
+    /// An action for the responder; its result comes back as [`Input::Action`].
+    Act(KillRequest),
+}
+
+/// Counters of the pipeline. `received = emitted + filtered` for events, alerts counted apart.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Counts {
+    /// Events that came in.
+    pub received: u64,
+    /// Events handed to the sinks.
+    pub emitted: u64,
+    /// Events that no telemetry stream wants.
+    pub filtered: u64,
+    /// Alerts handed to the sinks.
+    pub alerts: u64,
+    /// Alerts that wait for the result of an action.
+    pub alerts_waiting: u64,
+    /// Events lost in the kernel, as told by gaps.
+    pub lost: u64,
+}
+
+struct Waiting {
+    deadline_boot_ns: u64,
+    event: Arc<Event>,
+    alert: Alert,
+}
+
+/// The pure core. See the module's head.
+pub struct Pipeline<C> {
+    /// The clock, shared with the capture.
+    pub clock: C,
+    enricher: Enricher,
+    policy: Arc<Policy>,
+    telemetry: Telemetry,
+    masker: Masker,
+    mint: IdMint,
+    clock_offset_ns: i64,
+    waiting: VecDeque<Waiting>,
+    sequence: u64,
+    counts: Counts,
+    outputs: Vec<Output>,
+}
+
+impl<C: Clock> Pipeline<C> {
+    /// A pipeline that has seen nothing.
+    pub fn new(
+        clock: C,
+        enricher: Enricher,
+        policy: Arc<Policy>,
+        telemetry: Telemetry,
+        masker: Masker,
+    ) -> Self {
+        Self {
+            clock,
+            enricher,
+            policy,
+            telemetry,
+            masker,
+            mint: IdMint::new("", ""),
+            clock_offset_ns: 0,
+            waiting: VecDeque::new(),
+            sequence: 0,
+            counts: Counts::default(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Puts other rules and responses in force, between two inputs.
+    pub fn swap(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> Counts {
+        Counts { alerts_waiting: self.waiting.len() as u64, ..self.counts }
+    }
+
+    /// The context stage, for its own counters.
+    pub fn enricher(&self) -> &Enricher {
+        &self.enricher
+    }
+
+    /// Handles one input; what follows from it is appended to `effects`.
+    pub fn handle(&mut self, input: &Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Action(result) => self.conclude(result, effects),
+            Input::Tick(now) => self.expire(*now, effects),
+            Input::Fact(Fact::Clock { offset_ns }) => self.clock_offset_ns = *offset_ns,
+            Input::Fact(Fact::Host(host)) => self.mint = IdMint::new(&host.machine_id, &host.boot_id),
+            Input::Gap(gap) => self.counts.lost += gap.count,
+            Input::Raw(_) | Input::Fact(_) => {}
+        }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.enricher.handle(input, &mut outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Event(event) => self.observe(event, effects),
+                Output::Lookup(lookup) => effects.push(Effect::Look(lookup)),
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    /// Sends out what still waits: the agent stops.
+    pub fn finish(&mut self, effects: &mut Vec<Effect>) {
+        self.expire(u64::MAX, effects);
+    }
+
+    fn observe(&mut self, event: Arc<Event>, effects: &mut Vec<Effect>) {
+        self.counts.received += 1;
+        let policy = Arc::clone(&self.policy);
+        let mut matched = Vec::new();
+        policy.rules.matches(&event, &mut matched);
+        if self.wanted(&event) {
+            self.counts.emitted += 1;
+            self.emit(Arc::clone(&event), effects);
+        } else {
+            self.counts.filtered += 1;
+        }
+        if matched.is_empty() {
+            return;
+        }
+        let matched_boot_ns = self.clock.boot_ns();
+        for rule in matched {
+            let decision = policy.decide(rule, &event);
+            let mut alert = Alert {
+                trigger: event.id,
+                rule: Arc::clone(&rule.info),
+                message: rule.message(&event),
+                response: decision.response,
+                owner: decision.owner,
+                mode: decision.mode,
+                action: decision.action,
+                actor: "",
+                outcome: Outcome::Alerted,
+                detail: Text::EMPTY,
+                matched_ns: self.wall(matched_boot_ns),
+                responded_ns: self.wall(matched_boot_ns),
+            };
+            match (alert.action, alert.mode) {
+                (Action::Alert, _) => self.alert(&event, alert, effects),
+                (Action::Kill, Mode::Monitor) => {
+                    alert.outcome = Outcome::WouldHave;
+                    self.alert(&event, alert, effects);
+                }
+                (Action::Kill, Mode::Enforce) if matches!(event.body, Body::Exec { killed: true }) => {
+                    alert.actor = "kernel";
+                    alert.outcome = Outcome::Killed;
+                    self.alert(&event, alert, effects);
+                }
+                (Action::Kill, Mode::Enforce) => self.act(&event, alert, matched_boot_ns, effects),
+            }
+        }
+    }
+
+    fn act(&mut self, event: &Arc<Event>, alert: Alert, now: u64, effects: &mut Vec<Effect>) {
+        if self.waiting.len() >= MAX_WAITING {
+            self.time_out("too many actions wait for their result", effects);
+        }
+        let Some(process) = event.process.as_deref() else {
+            let detail = Text::from_static("the event names no process");
+            return self.alert(event, Alert { outcome: Outcome::Failed, detail, ..alert }, effects);
+        };
+        effects.push(Effect::Act(KillRequest {
+            alert: self.alert_id(&alert),
+            response: alert.response.clone(),
+            pid: process.pid,
+            start_boot_ns: process.start_boot_ns,
+        }));
+        let alert = Alert { actor: "agent", ..alert };
+        self.waiting.push_back(Waiting {
+            deadline_boot_ns: now.saturating_add(ACTION_WAIT_NS),
+            event: Arc::clone(event),
+            alert,
+        });
+    }
+
+    fn conclude(&mut self, result: &ActionResult, effects: &mut Vec<Effect>) {
+        let at = self.waiting.iter().position(|waiting| self.alert_id(&waiting.alert) == result.alert);
+        // A result that comes after its alert was sent as timed out tells nothing new.
+        let Some(Waiting { event, mut alert, .. }) = at.and_then(|at| self.waiting.remove(at)) else {
+            return;
+        };
+        alert.outcome = result.outcome;
+        alert.detail = result.detail.clone();
+        alert.responded_ns = self.wall(result.boot_ns);
+        self.alert(&event, alert, effects);
+    }
+
+    fn expire(&mut self, now: u64, effects: &mut Vec<Effect>) {
+        while self.waiting.front().is_some_and(|waiting| waiting.deadline_boot_ns <= now) {
+            self.time_out("the responder did not answer in time", effects);
+        }
+    }
+
+    fn time_out(&mut self, why: &'static str, effects: &mut Vec<Effect>) {
+        if let Some(Waiting { event, mut alert, .. }) = self.waiting.pop_front() {
+            alert.outcome = Outcome::TimedOut;
+            alert.detail = Text::from_static(why);
+            self.alert(&event, alert, effects);
+        }
+    }
+
+    fn alert_id(&self, alert: &Alert) -> EventId {
+        self.mint.derived(alert.trigger, alert.rule.name.as_bytes())
+    }
+
+    fn alert(&mut self, event: &Event, alert: Alert, effects: &mut Vec<Effect>) {
+        self.counts.alerts += 1;
+        let id = self.alert_id(&alert);
+        self.emit(Arc::new(Event { id, alert: Some(Arc::new(alert)), ..event.clone() }), effects);
+    }
+
+    /// Numbers and masks a record; from here on nobody sees what was masked.
+    fn emit(&mut self, mut event: Arc<Event>, effects: &mut Vec<Effect>) {
+        self.sequence += 1;
+        // The number counts what is sent, so that a receiver sees a hole when something is missing.
+        Arc::make_mut(&mut event).sequence = self.sequence;
+        effects.push(Effect::Emit(self.masker.mask(event)));
+    }
+
+    const fn wanted(&self, event: &Event) -> bool {
+        match event.kind() {
+            EventKind::Exec => self.telemetry.exec,
+            EventKind::Fork => self.telemetry.fork,
+            EventKind::Exit => self.telemetry.exit,
+            EventKind::Connect => self.telemetry.connect,
+            EventKind::Open => !matches!(self.telemetry.opens, Opens::None),
+            // A loss or a change of the agent is always told.
+            EventKind::Gap | EventKind::Agent => true,
+        }
+    }
+
+    fn wall(&self, boot_ns: u64) -> i64 {
+        self.clock_offset_ns.saturating_add_unsigned(boot_ns)
+    }
+}

@@ -1,0 +1,182 @@
+//! Rules and responses in force, and where they are read from.
+
+use crate::config::Config;
+use crate::embedded;
+use crate::exit::{Exit, Failure};
+use hostward_event::event::{Action, Mode};
+use hostward_event::plan::{KernelPlan, OpenClass};
+use hostward_event::{Event, EventKind, KindSet, Text};
+use hostward_policy::{Problem, Responses, Rule, RuleFile, RuleSet, Severity};
+use std::path::{Path, PathBuf};
+
+/// A rule file is smaller; a larger one is refused before it is read.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// What is in force together.
+#[derive(Debug)]
+pub struct Policy {
+    /// The rules.
+    pub rules: RuleSet,
+    /// The responses.
+    pub responses: Responses,
+    /// What the sensor shall watch for them.
+    pub plan: KernelPlan,
+    /// What did not load, or is worth a look.
+    pub problems: Vec<Problem>,
+}
+
+/// What a response decides about one match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Name of the response; empty when none applies.
+    pub response: Text,
+    /// Its owner.
+    pub owner: Text,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its strongest action.
+    pub action: Action,
+}
+
+impl Policy {
+    /// Decides about a match.
+    pub fn decide(&self, rule: &Rule, event: &Event) -> Decision {
+        match self.responses.decide(rule, event) {
+            Some(response) => Decision {
+                response: response.name.clone(),
+                owner: response.owner.clone(),
+                mode: response.mode,
+                action: response.action(),
+            },
+            None => Decision {
+                response: Text::EMPTY,
+                owner: Text::EMPTY,
+                mode: Mode::Monitor,
+                action: Action::Alert,
+            },
+        }
+    }
+
+    /// How many problems keep a rule or response from loading.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Problems that keep nothing from loading.
+    pub fn notes(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity != Severity::Error)
+    }
+}
+
+/// Where rules and responses come from; kept for a reload.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    rules: Vec<PathBuf>,
+    responses: Vec<PathBuf>,
+    enable: Vec<String>,
+    disable: Vec<String>,
+}
+
+impl Sources {
+    /// As configured; `rules` of the command line stand in for the configured files.
+    pub fn new(config: &Config, rules: &[PathBuf]) -> Self {
+        Self {
+            rules: if rules.is_empty() { config.rules.files.clone() } else { rules.to_vec() },
+            responses: config.responses.files.clone(),
+            enable: config.rules.enable.clone(),
+            disable: config.rules.disable.clone(),
+        }
+    }
+
+    /// Reads and compiles all.
+    ///
+    /// # Errors
+    /// A file cannot be read. What cannot be compiled is among [`Policy::problems`].
+    pub fn load(&self, config: &Config) -> Result<Policy, Failure> {
+        let rule_files = if self.rules.is_empty() { embedded::rules() } else { read(&self.rules)? };
+        let mut loaded = hostward_policy::load(&rule_files);
+        for selector in loaded.rules.select(&self.disable, &self.enable) {
+            tracing::warn!("[rules] enable or disable: {selector:?} selects no rule");
+        }
+        let response_files = read(&self.responses)?;
+        let (responses, mut more) = Responses::load(&response_files, &loaded.rules);
+        loaded.problems.append(&mut more);
+        let mut plan = hostward_policy::plan(&loaded.rules, &responses, &protected(config));
+        add_telemetry(&mut plan, config);
+        Ok(Policy { rules: loaded.rules, responses, plan, problems: loaded.problems })
+    }
+}
+
+/// What the kernel must not kill: as the responder's guard rails have it.
+fn protected(config: &Config) -> hostward_policy::Protected {
+    hostward_policy::Protected {
+        paths: config.respond.protected_globs().map(str::to_owned).collect(),
+        comms: config.respond.protected_comms.clone(),
+    }
+}
+
+/// The plan holds what rules want; telemetry streams want more.
+fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
+    use crate::config::Opens;
+    let telemetry = &config.telemetry;
+    if telemetry.connect {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Connect]));
+    }
+    if telemetry.opens == Opens::All {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
+        plan.opens.all = OpenClass::ALL;
+    }
+}
+
+/// Reads files, and the *.yaml of folders by name.
+///
+/// # Errors
+/// [`Exit::Config`] with a line per path that cannot be read.
+pub fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Failure> {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match expand(path) {
+            Ok(expanded) => {
+                for path in expanded {
+                    match read_one(&path) {
+                        Ok(text) => files.push(RuleFile { name: path.display().to_string(), text }),
+                        Err(why) => problems.push(format!("{}: {why}", path.display())),
+                    }
+                }
+            }
+            Err(why) => problems.push(format!("{}: {why}", path.display())),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(files);
+    }
+    let hint = "name existing files or folders of *.yaml in [rules] files, [responses] files or --rules";
+    Err(Failure::new(Exit::Config, problems.join("\n"), hint))
+}
+
+fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let meta = std::fs::metadata(path).map_err(|error| format!("cannot read it: {error}"))?;
+    if !meta.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| format!("cannot list it: {error}"))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| format!("cannot list it: {error}"))?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_one(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot read it: {error}");
+    let size = std::fs::metadata(path).map_err(cannot)?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(format!("it has {size} bytes, a rule file has at most {MAX_FILE_BYTES}"));
+    }
+    std::fs::read(path).map_err(cannot)
+}
