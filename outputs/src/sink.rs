@@ -100,8 +100,8 @@ impl SendFailure {
     }
 }
 
-/// A destination. It is built, driven and dropped on its own thread, so it need not be `Send`; a
-/// call may block, but a call that awaits can be cut short when the agent stops.
+/// A destination. It is built, driven and dropped on its own thread, so it need not be `Send`, within
+/// a single-threaded tokio runtime that has timers, I/O and signals; a call may block, but a call that awaits can be cut short when the agent stops.
 ///
 /// At-least-once: an event is delivered when `send` said so, and offered again when it did not.
 /// One call is in flight at a time; a sink that wants several requests in flight splits its batch.

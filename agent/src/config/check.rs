@@ -1,7 +1,7 @@
 //! Checking one TOML file against the schema, telling every problem with its place.
 
 use super::Config;
-use serde::de::IntoDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_path_to_error::{Path as KeyPath, Segment};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,40 +48,70 @@ pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
             return vec![problem(error.span().map(|span| span.start), reason)];
         }
     };
-    let mut table: toml::Value = match toml::from_str::<toml::Table>(text) {
-        Ok(table) => toml::Value::Table(table),
+    let mut table = match toml::from_str::<toml::Table>(text) {
+        Ok(table) => table,
         Err(error) => return vec![problem(error.span().map(|span| span.start), error.message().to_owned())],
     };
-    // The deserializer stops at the first problem: take the key that it complains about out and ask again.
-    let mut found = Vec::new();
-    while found.len() < MAX_PROBLEMS {
-        let config = table.clone().into_deserializer();
-        let error = match serde_path_to_error::deserialize::<_, Config>(config) {
-            Ok(config) => {
-                found.extend(hostward_outputs::Config::validate(&config.sink).into_iter().map(|invalid| {
-                    let sinks = document.get("sink").and_then(Item::as_array_of_tables);
-                    let table = sinks.into_iter().flatten().find(|table| {
-                        let named = table.get("name").or_else(|| table.get("type")).and_then(Item::as_str);
-                        named == Some(&invalid.sink)
-                    });
-                    let reason = format!("{invalid}; {}", invalid.hint());
-                    problem(table.and_then(|table| table.span()).map(|span| span.start), reason)
-                }));
-                break;
-            }
-            Err(error) => error,
-        };
-        let keys = keys(error.path());
-        let reason = format!("{}: {}", spelled(&keys), error.inner().message().trim().replace('\n', " "));
-        found.push(problem(offset(document.as_item(), &keys), reason));
-        if !remove(&mut table, &keys) {
-            break;
+    // Sinks one by one, so that a faulty one does not hide or renumber the others.
+    let sinks = match table.remove("sink") {
+        Some(toml::Value::Array(sinks)) => sinks,
+        Some(other) => {
+            table.insert("sink".into(), other);
+            Vec::new()
         }
+        None => Vec::new(),
+    };
+    let (_, mut found) = read_all::<Config>(toml::Value::Table(table), &[]);
+    let mut sound = Vec::new();
+    for (n, sink) in sinks.into_iter().enumerate() {
+        let (read, more) = read_all(sink, &[Key::Name("sink".into()), Key::Index(n)]);
+        sound.extend(read);
+        found.extend(more);
     }
+    let mut found: Vec<Problem> = found
+        .into_iter()
+        .take(MAX_PROBLEMS)
+        .map(|(keys, reason)| {
+            problem(offset(document.as_item(), &keys), format!("{}: {reason}", spelled(&keys)))
+        })
+        .collect();
+    found.extend(hostward_outputs::Config::validate(&sound).into_iter().map(|invalid| {
+        let tables = document.get("sink").and_then(Item::as_array_of_tables);
+        let table = tables.into_iter().flatten().find(|table| {
+            let named = table.get("name").or_else(|| table.get("type")).and_then(Item::as_str);
+            named == Some(&invalid.sink)
+        });
+        problem(
+            table.and_then(|table| table.span()).map(|span| span.start),
+            format!("{invalid}; {}", invalid.hint()),
+        )
+    }));
     found.sort_by_key(|problem| (problem.line, problem.column));
     found
 }
 
+/// Deserializes `value` and tells every problem: the deserializer stops at the first, so the key
+/// that it complains about is taken out, and it is asked again.
+fn read_all<T: DeserializeOwned>(mut value: toml::Value, at: &[Key]) -> (Option<T>, Vec<(Vec<Key>, String)>) {
+    let mut found = Vec::new();
+    while found.len() < MAX_PROBLEMS {
+        let error = match serde_path_to_error::deserialize::<_, T>(value.clone().into_deserializer()) {
+            Ok(read) => return (found.is_empty().then_some(read), found),
+            Err(error) => error,
+        };
+        let inner = keys(error.path());
+        let reason = error.inner().message().trim().replace('\n', " ");
+        found.push((at.iter().chain(&inner).cloned().collect(), reason));
+        // Without its type a sink's keys have no meaning.
+        let typeless = matches!(inner.last(), Some(Key::Name(name)) if name == "type");
+        if typeless || !remove(&mut value, &inner) {
+            break;
+        }
+    }
+    (None, found)
+}
+
+#[derive(Clone)]
 enum Key {
     Name(String),
     Index(usize),
