@@ -22,6 +22,9 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// No line of ours is longer; a longer one is not ours, and must not fill the memory.
 const LINE_BYTES: u64 = 1 << 20;
 
+/// Inputs after which what was written can be read even if the agent is killed.
+const FLUSH_EVERY: u64 = 256;
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     hostward_capture: u32,
@@ -67,6 +70,7 @@ impl Writer {
         let header = Header { hostward_capture: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned() };
         serde_json::to_writer(&mut out, &header)?;
         out.write_all(b"\n")?;
+        out.flush()?;
         Ok(Self { path: path.to_owned(), out, count: 0 })
     }
 
@@ -77,7 +81,11 @@ impl Writer {
     pub fn write(&mut self, input: &Input, clock: &[u64]) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, &StepOut { input, clock })?;
         self.count += 1;
-        self.out.write_all(b"\n")
+        self.out.write_all(b"\n")?;
+        if self.count.is_multiple_of(FLUSH_EVERY) {
+            self.out.flush()?;
+        }
+        Ok(())
     }
 
     /// Writes the last line and syncs.
@@ -146,7 +154,10 @@ impl Reader {
         }
         let lines = BufReader::new(zstd::Decoder::with_buffer(file).map_err(io)?);
         let mut reader = Self { lines, count: 0 };
-        let line = reader.line().map_err(|why| CaptureError::Foreign(why.to_string()))?;
+        let line = reader.line().map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => CaptureError::Cut(0),
+            _ => CaptureError::Foreign(error.to_string()),
+        })?;
         let header: Header = serde_json::from_slice(&line)
             .map_err(|_| CaptureError::Foreign("its first line is no capture header".into()))?;
         if header.hostward_capture > FORMAT {

@@ -144,7 +144,7 @@ fn doctor_names_what_this_host_offers() -> Result<()> {
     let output = hostward(&["doctor"])?;
     let text = stdout(&output);
     assert!(matches!(code(&output), Some(0 | 1)), "{text}{}", stderr(&output));
-    for word in ["kernel", "BTF", "cgroup", "exec", "fork", "exit", "open", "connect", "attached"] {
+    for word in ["kernel", "btf", "cgroup", "exec", "fork", "exit", "open", "connect", "attached"] {
         assert!(text.contains(word), "{word} is missing:\n{text}");
     }
     let json: serde_json::Value = serde_json::from_slice(&hostward(&["doctor", "--json"])?.stdout)?;

@@ -37,10 +37,13 @@ fn a_full_disk_loses_nothing_that_fits_the_queue() -> Result<()> {
     if lacks(Part::Kernel, name) || lacks(Part::Mount, name) {
         return Ok(());
     }
-    let disk = Tmpfs::of(512)?;
+    let disk = Tmpfs::of(4096)?;
     let path = disk.path().join("events.jsonl");
-    let config =
-        format!("[[sink]]\ntype = \"file\"\nname = \"small\"\npath = {:?}\n", path.display().to_string());
+    let config = format!(
+        "[[sink]]\ntype = \"file\"\nname = \"small\"\npath = {:?}\n\
+         filter = \"evt.type = execve and proc.args startswith full-\"\n",
+        path.display().to_string()
+    );
     let mut agent = Setup::new()?.config(&config)?.start()?;
     // What fills the disk is somebody else's file; the agent's own is small.
     let filler = disk.path().join("filler");

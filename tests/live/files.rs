@@ -23,7 +23,7 @@ fn mine(record: &Record) -> bool {
         && record.text("event.kind") == Some("event")
 }
 
-fn about(path: &Path) -> impl Fn(&Record) -> bool {
+fn about(path: &Path) -> impl Fn(&Record) -> bool + use<> {
     let path = path.to_string_lossy().into_owned();
     move |record| mine(record) && record.text("file.path") == Some(&path)
 }

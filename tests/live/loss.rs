@@ -1,10 +1,9 @@
 //! What is lost is told, to the event.
 
 use anyhow::{Result, ensure};
-use hostward_tests::{Part, Record, Setup, lacks, wait};
+use hostward_tests::{Agent, Part, Record, Setup, lacks};
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
 
 /// By kind and CPU: the numbers that came, and those that gaps tell of.
 type Numbers = BTreeMap<(String, i64), (Vec<i64>, Vec<(i64, i64)>)>;
@@ -49,15 +48,12 @@ fn whole(numbers: &Numbers) -> Result<()> {
     Ok(())
 }
 
-fn flood(agent: &hostward_tests::Agent, times: usize) -> Result<()> {
+/// Starts many programs, then ends the agent, which drains the rings and tells the last losses.
+fn flooded(mut agent: Agent, times: usize) -> Result<Vec<Record>> {
     let script = format!("i=0; while [ $i -lt {times} ]; do /bin/true; i=$((i+1)); done");
     ensure!(Command::new("/bin/sh").args(["-c", &script]).status()?.success());
-    // The gap at the end of a burst is told when the ring is empty.
-    wait::until("the feed to settle", Duration::from_secs(20), || {
-        let before = agent.feed().records()?.len();
-        std::thread::sleep(Duration::from_millis(700));
-        Ok((agent.feed().records()?.len() == before).then_some(()))
-    })
+    ensure!(agent.stop()?.success(), "{}", agent.log());
+    agent.feed().records()
 }
 
 #[test]
@@ -65,9 +61,7 @@ fn a_roomy_ring_loses_nothing() -> Result<()> {
     if lacks(Part::Kernel, "a_roomy_ring_loses_nothing") {
         return Ok(());
     }
-    let agent = Setup::new()?.start()?;
-    flood(&agent, 500)?;
-    let records = agent.feed().records()?;
+    let records = flooded(Agent::start()?, 500)?;
     let numbers = numbers(&records);
     whole(&numbers)?;
     ensure!(numbers.values().all(|(_, gaps)| gaps.is_empty()), "a gap at a load of 500 execs");
@@ -84,8 +78,7 @@ fn a_ring_that_overflows_tells_every_loss() -> Result<()> {
     // One page holds one or two execs with their arguments.
     let agent =
         Setup::new()?.config("[sensor]\nprocess_ring_bytes = 4096\nbulk_ring_bytes = 4096\n")?.start()?;
-    flood(&agent, 300)?;
-    let numbers = numbers(&agent.feed().records()?);
+    let numbers = numbers(&flooded(agent, 300)?);
     whole(&numbers)?;
     let lost: i64 = numbers.values().flat_map(|(_, gaps)| gaps).map(|(first, last)| last - first + 1).sum();
     ensure!(lost > 0, "nothing was lost: the test does not test");

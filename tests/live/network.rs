@@ -27,7 +27,11 @@ fn both_ends_of_a_connection_are_told() -> Result<()> {
         let listener = match TcpListener::bind(address) {
             Ok(listener) => listener,
             Err(error) if kind == "ipv6" => {
-                hostward_tests::skip("ipv6", "both_ends_of_a_connection_are_told, ipv6", &error.to_string());
+                hostward_tests::need::skip(
+                    "ipv6",
+                    "both_ends_of_a_connection_are_told, ipv6",
+                    &error.to_string(),
+                );
                 continue;
             }
             Err(error) => return Err(error.into()),

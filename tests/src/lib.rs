@@ -28,7 +28,7 @@ pub mod place;
 
 mod agent;
 mod feed;
-mod wait;
+pub mod wait;
 
 pub use agent::{Agent, Setup};
 pub use feed::{Feed, Record};

@@ -5,7 +5,6 @@ use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
 use crate::policy::Sources;
-use hostward_event::mask::Masker;
 
 /// Checks configuration, rules and responses; tells every problem.
 ///
@@ -15,9 +14,6 @@ pub fn run(args: &cli::ConfigCheck) -> Result<Exit, Failure> {
     let loaded = config::load(Some(&args.config)).map_err(refused)?;
     let mut problems: Vec<String> = Vec::new();
     let mut out = Printer::default();
-    if let Err(error) = Masker::new(&loaded.config.masking) {
-        problems.push(format!("masking: {error}"));
-    }
     match Sources::new(&loaded.config, &[]).load(&loaded.config) {
         Ok(policy) => {
             problems.extend(policy.errors().map(ToString::to_string));

@@ -1,6 +1,7 @@
 //! Checking one TOML file against the schema, telling every problem with its place.
 
 use super::Config;
+use hostward_policy::Condition;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_path_to_error::{Path as KeyPath, Segment};
 use std::fmt;
@@ -61,10 +62,17 @@ pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
         }
         None => Vec::new(),
     };
-    let (_, mut found) = read_all::<Config>(toml::Value::Table(table), &[]);
+    let (whole, mut found) = read_all::<Config>(toml::Value::Table(table), &[]);
+    found.extend(whole.iter().flat_map(Config::invalid).map(|(key, reason)| (vec_of(key), reason)));
     let mut sound = Vec::new();
     for (n, sink) in sinks.into_iter().enumerate() {
-        let (read, more) = read_all(sink, &[Key::Name("sink".into()), Key::Index(n)]);
+        let (read, more) =
+            read_all::<hostward_outputs::Config>(sink, &[Key::Name("sink".into()), Key::Index(n)]);
+        let condition = read.as_ref().and_then(|sink| sink.filter()).map(Condition::parse);
+        if let Some(Err(problem)) = condition {
+            let at = vec![Key::Name("sink".into()), Key::Index(n), Key::Name("filter".into())];
+            found.push((at, problem.to_string()));
+        }
         sound.extend(read);
         found.extend(more);
     }
@@ -109,6 +117,11 @@ fn read_all<T: DeserializeOwned>(mut value: toml::Value, at: &[Key]) -> (Option<
         }
     }
     (None, found)
+}
+
+/// A dotted key.
+fn vec_of(key: &str) -> Vec<Key> {
+    key.split('.').map(|name| Key::Name(name.to_owned())).collect()
 }
 
 #[derive(Clone)]

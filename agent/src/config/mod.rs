@@ -7,6 +7,7 @@ pub use check::Problem;
 pub use layers::{Loaded, load};
 
 use crate::cli::{RUNTIME_DIR, STATE_DIR};
+use hostward_event::mask::Masker;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -147,6 +148,20 @@ pub struct ResponsesConfig {
 }
 
 impl Config {
+    /// Values that have the right type and cannot be used all the same: the key, and why.
+    pub fn invalid(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        found.extend(self.sensor.problems().into_iter().map(|problem| ("sensor", problem)));
+        found.extend(
+            self.respond
+                .validate()
+                .into_iter()
+                .map(|problem| ("respond", format!("{problem}; {}", problem.hint()))),
+        );
+        found.extend(Masker::new(&self.masking).err().map(|error| ("masking", error.to_string())));
+        found
+    }
+
     /// Makes the paths of rule and response files absolute, `base` being the configuration's folder.
     pub fn rebase(&mut self, base: &Path) {
         for path in self.rules.files.iter_mut().chain(&mut self.responses.files) {

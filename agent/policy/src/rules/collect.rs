@@ -6,6 +6,7 @@ use super::exception::Exception;
 use super::merge::{Merge, merge, undefined};
 use super::parts::Parts;
 use crate::RuleFile;
+use crate::condition::parse;
 use crate::entry::{Entry, documents};
 use crate::problem::{Fault, Severity, did_you_mean, shorten};
 use crate::sourced::{FileId, Place, Sourced, Sources};
@@ -228,6 +229,12 @@ impl Collection {
         );
         let parts = Parts::read(entry, sources);
         if entry.failed {
+            // The rule is lost already; its author shall hear of everything at once all the same.
+            if let (true, Some(condition)) = (merges.is_empty(), &parts.condition)
+                && let Err(fault) = parse(condition.text())
+            {
+                condition.report(Severity::Error, Some(&name), fault, sources);
+            }
             return;
         }
         let lone_enabled = entry.keys().all(|key| matches!(key.text.as_str(), "rule" | "enabled"));

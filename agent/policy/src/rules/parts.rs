@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// The values of a rule entry; each may be absent in an override.
 pub(super) struct Parts {
     description: Option<String>,
-    condition: Option<Sourced>,
+    pub(super) condition: Option<Sourced>,
     output: Option<Sourced>,
     priority: Option<Priority>,
     tags: Option<Vec<String>>,
