@@ -174,3 +174,15 @@ fn sigterm_drains_and_says_goodbye() -> Result<()> {
     assert!(!agent.runtime_dir().join("hostward.sock").exists(), "the socket is gone");
     Ok(())
 }
+
+#[test]
+fn the_reference_page_of_fields_is_current() -> Result<()> {
+    let page = hostward_tests::place::checkout().join("docs/fields.md");
+    let now = stdout(&hostward(&["fields", "--markdown"])?);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&page, &now)?;
+    }
+    let written = std::fs::read_to_string(&page)?;
+    assert!(written == now, "docs/fields.md is old: UPDATE_GOLDEN=1 cargo test -p hostward-tests --test cli");
+    Ok(())
+}

@@ -41,8 +41,8 @@ fn whole(numbers: &Numbers) -> Result<()> {
         let mut all: Vec<i64> = came.clone();
         all.extend(gaps.iter().flat_map(|(first, last)| *first..=*last));
         all.sort_unstable();
-        for pair in all.windows(2) {
-            ensure!(pair[0] + 1 == pair[1], "{key:?}: after {} comes {}", pair[0], pair[1]);
+        for (n, next) in all.iter().zip(all.iter().skip(1)) {
+            ensure!(n + 1 == *next, "{key:?}: after {n} comes {next}");
         }
     }
     Ok(())

@@ -56,6 +56,10 @@ pub struct Numbers {
     pub processes: usize,
     /// Questions that the host had no room for.
     pub lookups_refused: u64,
+    /// Processes forgotten at the table's bound.
+    pub processes_evicted: u64,
+    /// cgroups forgotten at the table's bound.
+    pub cgroups_evicted: u64,
     /// Responses that reached their cap of kills and only record what they would have done.
     pub tripped: Vec<String>,
 }
@@ -133,7 +137,10 @@ impl Line {
         }
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.counts = self.pipeline.counts();
-        numbers.processes = self.pipeline.enricher().stats().processes;
+        let context = self.pipeline.enricher().stats();
+        numbers.processes = context.processes;
+        numbers.processes_evicted = context.processes_evicted;
+        numbers.cgroups_evicted = context.cgroups_evicted;
         numbers.lookups_refused += refused;
         numbers.tripped = self.responder.tripped().iter().map(ToString::to_string).collect();
     }

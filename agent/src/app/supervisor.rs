@@ -247,6 +247,7 @@ impl Supervisor {
         let numbers = self.numbers();
         let sinks: Vec<SinkReport> = self.outputs.status().iter().map(sink_report).collect();
         self.judge_sinks(&sinks, now_ns);
+        self.health.note(Stage::AddContext, "bounds", bounds_reached(&numbers));
         let ladder = self.sensor.ladder();
         let attached: Vec<_> = ladder.iter().filter(|probe| probe.status == ProbeStatus::Attached).collect();
         let mut rungs: Vec<String> = attached.iter().map(|probe| probe.rung.name().to_owned()).collect();
@@ -322,6 +323,19 @@ impl Supervisor {
         let counts = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).counts;
         tracing::info!(received = counts.received, alerts = counts.alerts, lost = counts.lost, "stopped");
     }
+}
+
+/// Bounds of the context stage that were reached since the start.
+fn bounds_reached(numbers: &Numbers) -> Vec<String> {
+    let told = [
+        (
+            numbers.lookups_refused,
+            "questions about processes and cgroups were dropped: the host answers too slowly",
+        ),
+        (numbers.processes_evicted, "living processes were forgotten at the bound enrich.max_processes"),
+        (numbers.cgroups_evicted, "cgroups were forgotten at the bound enrich.max_cgroups"),
+    ];
+    told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 /// Gaps and notices come from user space.
