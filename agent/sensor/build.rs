@@ -130,7 +130,8 @@ fn toolchain() -> Result<Toolchain, String> {
 }
 
 fn examine(rustc: &Path) -> Result<Toolchain, String> {
-    let answer = Command::new(rustc).args(["--print", "sysroot"]).output().map_err(|cause| cause.to_string())?;
+    let answer =
+        Command::new(rustc).args(["--print", "sysroot"]).output().map_err(|cause| cause.to_string())?;
     let sysroot = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
     let rustc = sysroot.join("bin/rustc");
     let cargo = set_variable("HOSTWARD_BPF_CARGO").map_or_else(|| sysroot.join("bin/cargo"), PathBuf::from);
@@ -168,7 +169,9 @@ fn linker() -> Result<PathBuf, String> {
         .into_iter()
         .map(|directory| directory.join("bpf-linker"))
         .find(|file| file.exists())
-        .ok_or_else(|| format!("bpf-linker, which links the BPF programs, is not installed\n{INSTALL_LINKER}"))
+        .ok_or_else(|| {
+            format!("bpf-linker, which links the BPF programs, is not installed\n{INSTALL_LINKER}")
+        })
 }
 
 fn cargo_home() -> Option<PathBuf> {
@@ -196,7 +199,9 @@ fn compile(toolchain: &Toolchain, linker: &Path, root: &Path, target: &Path) -> 
     // .BTF.ext carries source paths; without the builder's directories an object is the same bytes
     // wherever it is built.
     let mut remap = vec![format!("--remap-path-prefix={}=/hostward", root.display())];
-    remap.extend(cargo_home().map(|home| format!("--remap-path-prefix={}=/registry", home.join("registry").display())));
+    remap.extend(
+        cargo_home().map(|home| format!("--remap-path-prefix={}=/registry", home.join("registry").display())),
+    );
     let quoted: Vec<String> = remap.iter().map(|flag| format!("{flag:?}")).collect();
     cargo.arg("--config").arg(format!("target.{TARGET}.rustflags=[{}]", quoted.join(",")));
     if toolchain.build_std {

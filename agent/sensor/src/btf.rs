@@ -153,7 +153,8 @@ impl<'a> KernelBtf<'a> {
         }
         let types = part(8, 12).ok_or(BtfError::Header)?;
         let strings = part(16, 20).ok_or(BtfError::Header)?;
-        let mut named: HashMap<&[u8], Vec<u32>> = wanted.iter().map(|name| (name.as_bytes(), Vec::new())).collect();
+        let mut named: HashMap<&[u8], Vec<u32>> =
+            wanted.iter().map(|name| (name.as_bytes(), Vec::new())).collect();
         // A first word of the name tells nearly all others apart without hashing them.
         let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0);
         let mut starts = vec![0];
@@ -186,7 +187,12 @@ impl<'a> KernelBtf<'a> {
     }
 
     fn read(types: &[u8], at: usize) -> Option<Type> {
-        Some(Type { at, name: word(types, at)?, info: word(types, at + 4)?, size_or_type: word(types, at + 8)? })
+        Some(Type {
+            at,
+            name: word(types, at)?,
+            info: word(types, at + 4)?,
+            size_or_type: word(types, at + 8)?,
+        })
     }
 
     fn by_id(&self, id: u32) -> Option<Type> {
@@ -242,7 +248,8 @@ impl<'a> KernelBtf<'a> {
 
     /// Size in bytes of the struct `of`, when all definitions agree.
     pub fn size(&self, of: &str) -> Option<u32> {
-        let mut sizes = self.structs(of).into_iter().filter_map(|id| self.by_id(id)).map(|one| one.size_or_type);
+        let mut sizes =
+            self.structs(of).into_iter().filter_map(|id| self.by_id(id)).map(|one| one.size_or_type);
         let first = sizes.next()?;
         sizes.all(|size| size == first).then_some(first)
     }
@@ -341,7 +348,8 @@ mod tests {
         }
 
         fn add(&mut self, name: &str, kind: u32, flag: bool, size: u32, parts: &[(&str, u32, u32)]) -> u32 {
-            let count = if matches!(kind, kind::STRUCT | kind::UNION | kind::ENUM) { parts.len() as u32 } else { 0 };
+            let count =
+                if matches!(kind, kind::STRUCT | kind::UNION | kind::ENUM) { parts.len() as u32 } else { 0 };
             let name = self.name(name);
             let mut words = vec![name, u32::from(flag) << 31 | kind << 24 | count, size];
             for (name, a, b) in parts {
@@ -404,7 +412,10 @@ mod tests {
         assert!(matches!(btf.field("outer", "none"), Err(FieldError::NoField { .. })));
         assert!(matches!(btf.field("absent", "x"), Err(FieldError::NoStruct(_))));
         assert_eq!(btf.field("twice", "same"), Ok(0));
-        assert!(matches!(btf.field("twice", "moved"), Err(FieldError::Ambiguous { first: 4, second: 8, .. })));
+        assert!(matches!(
+            btf.field("twice", "moved"),
+            Err(FieldError::Ambiguous { first: 4, second: 8, .. })
+        ));
     }
 
     #[test]

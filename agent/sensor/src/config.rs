@@ -22,7 +22,8 @@ pub struct Config {
 impl Config {
     /// Every value that cannot be used, as sentences that begin with the key.
     pub fn problems(&self) -> Vec<String> {
-        let keys = [("process_ring_bytes", self.process_ring_bytes), ("bulk_ring_bytes", self.bulk_ring_bytes)];
+        let keys =
+            [("process_ring_bytes", self.process_ring_bytes), ("bulk_ring_bytes", self.bulk_ring_bytes)];
         let wrong = |bytes: u64| !bytes.is_power_of_two() || !(PAGE_BYTES..=RING_BYTES_MAX).contains(&bytes);
         keys.into_iter()
             .filter_map(|(key, bytes)| bytes.filter(|bytes| wrong(*bytes)).map(|bytes| (key, bytes)))

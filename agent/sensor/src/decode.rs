@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, header_flag, kind, open_bit,
-    open_call, process_flag,
+    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, header_flag, kind,
+    open_bit, open_call, process_flag,
 };
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawConnect, RawEvent,
-    RawExec, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawConnect,
+    RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,7 +31,12 @@ const _: () = {
 };
 
 /// Turns a record around `bytes` into an event; none for a seed.
-pub(crate) fn event(record: &Record<'_>, bytes: &Bytes, rung: Rung, received_boot_ns: u64) -> Option<RawEvent> {
+pub(crate) fn event(
+    record: &Record<'_>,
+    bytes: &Bytes,
+    rung: Rung,
+    received_boot_ns: u64,
+) -> Option<RawEvent> {
     let header = &record.header;
     let body = match &record.body {
         Body::Process { body, texts } if header.kind == kind::EXEC => {
@@ -65,7 +70,8 @@ pub(crate) fn seed(record: &Record<'_>, bytes: &Bytes) -> Option<SeedProcess> {
     }
     let [_, path, _, cwd, leaf, parent] = *texts;
     let kernel_thread = body.flags & process_flag::KERNEL_THREAD != 0;
-    let program = if kernel_thread { Text::EMPTY } else { walked(path, body.flags & process_flag::PATH_CUT != 0) };
+    let program =
+        if kernel_thread { Text::EMPTY } else { walked(path, body.flags & process_flag::PATH_CUT != 0) };
     Some(SeedProcess {
         pid: header.pid,
         ppid: header.ppid,
@@ -313,7 +319,13 @@ mod tests {
 
     #[test]
     fn cpu_time_is_split_as_the_ticks_were() {
-        let body = |utime_ns, stime_ns, runtime_ns| ExitBody { utime_ns, stime_ns, runtime_ns, status: 0, reserved: 0 };
+        let body = |utime_ns, stime_ns, runtime_ns| ExitBody {
+            utime_ns,
+            stime_ns,
+            runtime_ns,
+            status: 0,
+            reserved: 0,
+        };
         assert_eq!(cpu_times(&body(0, 0, 700)), (700, 0));
         assert_eq!(cpu_times(&body(0, 4_000_000, 900)), (0, 900));
         assert_eq!(cpu_times(&body(3_000_000, 1_000_000, 8_000_000)), (6_000_000, 2_000_000));

@@ -61,7 +61,9 @@ impl LoadError {
             Self::Layout(LayoutError::Read(_)) | Self::Btf(_) => {
                 "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 11 and later have it); /sys must be mounted"
             }
-            Self::Layout(_) => "this kernel's layout is unknown to this version: report its release, and /sys/kernel/btf/vmlinux",
+            Self::Layout(_) => {
+                "this kernel's layout is unknown to this version: report its release, and /sys/kernel/btf/vmlinux"
+            }
             Self::Config(_) => "correct the [sensor] section; without a size the agent chooses one",
             Self::Nothing { .. } => {
                 "see `hostward doctor`: lockdown=confidentiality, a seccomp filter and a kernel before 5.8 are the usual causes"
@@ -146,7 +148,8 @@ pub(crate) fn program_refusal(error: &ProgramError) -> String {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
             // The last line is statistics, the one before says what was wrong.
-            let told = lines.iter().rev().find(|line| !line.starts_with("processed ")).copied().unwrap_or_default();
+            let told =
+                lines.iter().rev().find(|line| !line.starts_with("processed ")).copied().unwrap_or_default();
             if told.is_empty() {
                 format!("kernel refuses the program: {io_error}")
             } else {

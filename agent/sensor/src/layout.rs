@@ -68,7 +68,8 @@ impl Layout {
     }
 
     pub(crate) fn from_btf(bytes: &[u8]) -> Result<Self, LayoutError> {
-        let mut names: Vec<&str> = SPECS.iter().flat_map(|(_, spec)| spec.split('|')).filter_map(owner).collect();
+        let mut names: Vec<&str> =
+            SPECS.iter().flat_map(|(_, spec)| spec.split('|')).filter_map(owner).collect();
         names.extend(["pt_regs", "bpf_func_id"]);
         let btf = KernelBtf::parse(bytes, &names)?;
         let mut offsets = [ABSENT; SPECS.len()];
@@ -93,9 +94,18 @@ impl Layout {
             reserved: 0,
         };
         let mut layout = Self { offsets, missing, settings, has_sockets: false };
-        layout.has_sockets = ["socket_sk", "socket_type", "sock_family", "sock_daddr", "sock_rcv_saddr", "sock_dport", "sock_num", "sock_protocol"]
-            .iter()
-            .all(|name| layout.offset(name) != ABSENT);
+        layout.has_sockets = [
+            "socket_sk",
+            "socket_type",
+            "sock_family",
+            "sock_daddr",
+            "sock_rcv_saddr",
+            "sock_dport",
+            "sock_num",
+            "sock_protocol",
+        ]
+        .iter()
+        .all(|name| layout.offset(name) != ABSENT);
         layout.check()?;
         Ok(layout)
     }
@@ -177,7 +187,8 @@ mod tests {
     fn specifications_are_well_formed() {
         for (name, spec) in SPECS {
             let bare = spec.strip_prefix('?').unwrap_or(spec);
-            let good = bare.starts_with("arg") || bare.split('|').all(|alternative| owner(alternative).is_some());
+            let good =
+                bare.starts_with("arg") || bare.split('|').all(|alternative| owner(alternative).is_some());
             assert!(good, "{name}: {spec}");
         }
     }

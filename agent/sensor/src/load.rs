@@ -1,8 +1,8 @@
 //! From bytes to attached programs.
 
+use crate::error::program_refusal;
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
-use crate::error::program_refusal;
 use crate::tracepoint::{self, Tracepoints};
 use aya::programs::{ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};

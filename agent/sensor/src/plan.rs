@@ -8,8 +8,8 @@ use crate::error::ApplyError;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use hostward_abi::maps::{BLOOM_WORDS, KILL_PATH_BYTES, KILLS_MAX, NAMES_MAX, name_bit};
-use hostward_event::Text;
 use hostward_event::plan::{KernelPlan, OpenClass};
+use hostward_event::{EventKind, Text};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NAME_BYTES: usize = 16;
@@ -31,6 +31,11 @@ pub(crate) struct Opens {
 impl Opens {
     /// The filter for `plan`; names that do not fit widen it, so it stays a superset.
     pub(crate) fn new(plan: &KernelPlan) -> Self {
+        // Its probes are then detached as well, but a process that is just being started may hold
+        // their descriptors a little longer.
+        if !plan.kinds.contains(EventKind::Open) {
+            return Self::default();
+        }
         let mut opens = Self { all: plan.opens.all.0 & OpenClass::ALL.0, names: BTreeMap::new() };
         for (name, class) in &plan.opens.names {
             // No component of a path is empty or has a slash, so such a name matches nothing.
@@ -96,7 +101,11 @@ impl Kills {
         }
         for comm in &plan.kill_comms {
             let bytes = comm.as_bytes();
-            if bytes.is_empty() || bytes.len() >= COMM_BYTES || bytes.contains(&0) || kills.comms.len() >= most {
+            if bytes.is_empty()
+                || bytes.len() >= COMM_BYTES
+                || bytes.contains(&0)
+                || kills.comms.len() >= most
+            {
                 kills.left_out.push(comm.clone());
             } else {
                 kills.comms.insert(padded(bytes));
@@ -171,7 +180,11 @@ pub(crate) fn swap_opens(object: &mut Ebpf, old: &Opens, new: &Opens) -> Result<
         let kept = old.names.get(name).copied().unwrap_or_default();
         names.insert(name, class | kept, 0).map_err(failed("NAMES"))?;
     }
-    for (name, class) in new.names.iter().filter(|(name, class)| old.names.get(*name).is_some_and(|old| old | *class != **class)) {
+    for (name, class) in new
+        .names
+        .iter()
+        .filter(|(name, class)| old.names.get(*name).is_some_and(|old| old | *class != **class))
+    {
         names.insert(name, class, 0).map_err(failed("NAMES"))?;
     }
     if !crowded {
@@ -222,6 +235,7 @@ fn clear_set<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostward_event::KindSet;
     use hostward_event::plan::OpenPlan;
 
     #[test]
@@ -233,7 +247,8 @@ mod tests {
             ("", OpenClass::READ),
         ];
         let names = names.into_iter().map(|(name, class)| (Text::from(name), class)).collect();
-        let plan = KernelPlan { opens: OpenPlan { all: OpenClass::NONE, names }, ..KernelPlan::default() };
+        let opens = OpenPlan { all: OpenClass::NONE, names };
+        let plan = KernelPlan { kinds: KindSet::ALL, opens, ..KernelPlan::default() };
         let opens = Opens::new(&plan);
         let expected = BTreeMap::from([(*b"kubernetes.io~pr", 3)]);
         assert_eq!(opens.names, expected);

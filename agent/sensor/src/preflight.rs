@@ -87,7 +87,8 @@ impl Privileges {
             return None;
         }
         let names = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")];
-        let missing: Vec<&str> = names.into_iter().filter(|(cap, _)| !self.has(*cap)).map(|(_, name)| name).collect();
+        let missing: Vec<&str> =
+            names.into_iter().filter(|(cap, _)| !self.has(*cap)).map(|(_, name)| name).collect();
         if missing.is_empty() { None } else { Some(missing.join(", ")) }
     }
 }
@@ -135,7 +136,12 @@ fn check(name: &'static str, level: Level, found: impl Into<String>, hint: &'sta
 fn kernel(root: &Path) -> Check {
     let hint = "use a kernel of 5.10 or later (Debian 11 and later have one)";
     let Some(release) = text(root, "proc/sys/kernel/osrelease") else {
-        return check("kernel", Level::Warn, "release unknown: /proc/sys/kernel/osrelease cannot be read", hint);
+        return check(
+            "kernel",
+            Level::Warn,
+            "release unknown: /proc/sys/kernel/osrelease cannot be read",
+            hint,
+        );
     };
     let release = release.trim();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
@@ -166,7 +172,8 @@ fn capabilities(root: &Path) -> Check {
         return check("capabilities", Level::Fail, format!("missing {missing}"), hint);
     }
     if !privileges.has(CAP_SYS_RESOURCE) {
-        let found = "enough to load; no CAP_SYS_RESOURCE, which kernels before 5.11 need to raise RLIMIT_MEMLOCK";
+        let found =
+            "enough to load; no CAP_SYS_RESOURCE, which kernels before 5.11 need to raise RLIMIT_MEMLOCK";
         return check("capabilities", Level::Ok, found, hint);
     }
     check("capabilities", Level::Ok, "enough to load", hint)
@@ -176,9 +183,17 @@ fn lockdown(root: &Path) -> Check {
     let hint = "lockdown=confidentiality forbids reading kernel memory; boot with lockdown=integrity or none";
     // Without the file system mounted nothing is known, which is no finding.
     let Some(modes) = text(root, "sys/kernel/security/lockdown") else {
-        return check("lockdown", Level::Ok, "unknown: securityfs is not mounted, or the kernel has no lockdown", hint);
+        return check(
+            "lockdown",
+            Level::Ok,
+            "unknown: securityfs is not mounted, or the kernel has no lockdown",
+            hint,
+        );
     };
-    let mode = modes.split_whitespace().find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']')).unwrap_or("unknown");
+    let mode = modes
+        .split_whitespace()
+        .find_map(|mode| mode.strip_prefix('[')?.strip_suffix(']'))
+        .unwrap_or("unknown");
     let level = if mode == "confidentiality" { Level::Fail } else { Level::Ok };
     check("lockdown", level, mode, hint)
 }

@@ -128,7 +128,12 @@ impl RingReader {
                 // Its number is missing, so it is told as lost as well.
                 if self.malformed == 0 {
                     let why = why.map_or_else(|| "not an event".to_owned(), |why| why.to_string());
-                    tracing::error!(ring = self.name, bytes = bytes.len(), why, "a program wrote what is no record");
+                    tracing::error!(
+                        ring = self.name,
+                        bytes = bytes.len(),
+                        why,
+                        "a program wrote what is no record"
+                    );
                 }
                 self.malformed += 1;
                 0
@@ -146,7 +151,8 @@ impl RingReader {
 
     fn begin_check(&mut self) -> Result<(), RingError> {
         let settled = self.counters.read().map_err(RingError::Counters)?;
-        let settled = settled.into_iter().map(|(kind, cpu, Counter { settled, .. })| (kind, cpu, settled)).collect();
+        let settled =
+            settled.into_iter().map(|(kind, cpu, Counter { settled, .. })| (kind, cpu, settled)).collect();
         // Read after the counters: all that was settled then is in the ring below this position.
         self.pending = Some((self.ring.produced(), settled));
         self.checked = Instant::now();

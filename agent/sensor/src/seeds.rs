@@ -38,11 +38,16 @@ pub(crate) fn own_pid(layout: &Layout, btf: &Btf) -> Result<u32, SeedError> {
     own.ok_or_else(|| SeedError::Refused("it told no process".to_owned()))
 }
 
-fn read(layout: &Layout, btf: &Btf, each: &mut dyn FnMut(&Record<'_>, &Bytes) -> bool) -> Result<(), SeedError> {
+fn read(
+    layout: &Layout,
+    btf: &Btf,
+    each: &mut dyn FnMut(&Record<'_>, &Bytes) -> bool,
+) -> Result<(), SeedError> {
     let refused = |why: &aya::programs::ProgramError| SeedError::Refused(program_refusal(why));
-    let mut object =
-        load::object(objects::ITER, layout, 0, &[]).map_err(|why| SeedError::Refused(object_refusal(&why)))?;
-    let program = object.program_mut("seed").ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;
+    let mut object = load::object(objects::ITER, layout, 0, &[])
+        .map_err(|why| SeedError::Refused(object_refusal(&why)))?;
+    let program =
+        object.program_mut("seed").ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;
     let program: &mut Iter = program.try_into().map_err(|why| refused(&why))?;
     program.load("task", btf).map_err(|why| refused(&why))?;
     let link = program.attach().and_then(|link| program.take_link(link)).map_err(|why| refused(&why))?;

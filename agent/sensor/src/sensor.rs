@@ -9,8 +9,8 @@ use crate::load::{self, SyscallProbe};
 use crate::plan::{self, Kills, Opens};
 use crate::preflight::Privileges;
 use crate::reader::RingReader;
-use crate::rings::Rings;
 use crate::ring::Ring;
+use crate::rings::Rings;
 use crate::{objects, seeds};
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::Program;
@@ -124,7 +124,8 @@ impl Sensor {
                 probes.for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
             }
         }
-        self.sys = Some(Loaded::new(object, ("BULK", "bulk", ring_bytes), Rung::SyscallTracepoint, SYS_KINDS)?);
+        self.sys =
+            Some(Loaded::new(object, ("BULK", "bulk", ring_bytes), Rung::SyscallTracepoint, SYS_KINDS)?);
         Ok(())
     }
 
@@ -267,7 +268,9 @@ impl Sensor {
                 };
             }
         }
-        for probe in self.base_probes.iter_mut().chain(self.sys_probes.iter_mut().map(|probe| &mut probe.state)) {
+        for probe in
+            self.base_probes.iter_mut().chain(self.sys_probes.iter_mut().map(|probe| &mut probe.state))
+        {
             if probe.status == ProbeStatus::Attached {
                 probe.set(ProbeStatus::Unwanted, "detached");
             }

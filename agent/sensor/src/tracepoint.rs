@@ -11,7 +11,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-const PLACES: [&str; 2] = ["/sys/kernel/tracing/events/syscalls", "/sys/kernel/debug/tracing/events/syscalls"];
+const PLACES: [&str; 2] =
+    ["/sys/kernel/tracing/events/syscalls", "/sys/kernel/debug/tracing/events/syscalls"];
 
 /// include/uapi/linux/perf_event.h.
 const PERF_TYPE_TRACEPOINT: u64 = 2;
@@ -37,8 +38,9 @@ impl Tracepoints {
         }
         let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_create(&context)?;
-        let attributes =
-            MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV;
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         let directory = openat(&mount, "events/syscalls", flags, Mode::empty())?;
         Ok(Self { directory, _mount: Some(mount) })
@@ -65,7 +67,9 @@ pub(crate) fn attach(program: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
     const { assert!(cfg!(target_endian = "little"), "type and size share a word") };
     // SAFETY: the kernel reads 64 bytes of `attributes`, which live; any process (-1), CPU 0 (the
     // program runs on all), no group.
-    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), -1, 0, -1, PERF_FLAG_FD_CLOEXEC) };
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+    };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel just gave it to us.
     let event = unsafe { OwnedFd::from_raw_fd(fd) };

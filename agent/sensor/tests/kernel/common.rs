@@ -24,7 +24,8 @@ pub(crate) fn can_observe(test: &str) -> bool {
         return true;
     }
     let why = if root { "this kernel has no /sys/kernel/btf/vmlinux" } else { "not root" };
-    let required = std::env::var("HOSTWARD_REQUIRE").is_ok_and(|list| list.split(',').any(|name| name == "kernel"));
+    let required =
+        std::env::var("HOSTWARD_REQUIRE").is_ok_and(|list| list.split(',').any(|name| name == "kernel"));
     assert!(!required, "{test}: {why}, and HOSTWARD_REQUIRE asks for kernel");
     println!("skipped {test}: {why}");
     false
@@ -42,7 +43,11 @@ pub(crate) fn everything() -> KernelPlan {
 /// Only opens of these names and classes, and connects.
 pub(crate) fn named(names: &[(&str, OpenClass)]) -> KernelPlan {
     let names = names.iter().map(|(name, class)| ((*name).into(), *class)).collect();
-    KernelPlan { kinds: KindSet::ALL, opens: OpenPlan { all: OpenClass::NONE, names }, ..KernelPlan::default() }
+    KernelPlan {
+        kinds: KindSet::ALL,
+        opens: OpenPlan { all: OpenClass::NONE, names },
+        ..KernelPlan::default()
+    }
 }
 
 #[derive(Default)]
@@ -107,7 +112,8 @@ impl Watch {
 
     /// The exec of `pid`.
     pub(crate) fn exec(&self, pid: u32) -> (RawEvent, RawExec) {
-        let event = self.event("exec", |event| event.task.pid == pid && matches!(event.body, RawBody::Exec(_)));
+        let event =
+            self.event("exec", |event| event.task.pid == pid && matches!(event.body, RawBody::Exec(_)));
         match event.body.clone() {
             RawBody::Exec(exec) => (event, *exec),
             _ => unreachable!(),

@@ -1,11 +1,6 @@
 //! The sensor on the running kernel: real children do things, and what it tells is compared with what
 //! they did. Needs root; says by name what it skips, or fails where `HOSTWARD_REQUIRE` names `kernel`.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod calls;
 mod common;

@@ -219,11 +219,15 @@ fn fork_and_exit_frame_a_process() {
         return;
     }
     let watch = Watch::new(&named(&[]));
-    let mut child = Command::new("/bin/sh").args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7"]).spawn().unwrap();
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7"])
+        .spawn()
+        .unwrap();
     let pid = child.id();
     child.wait().unwrap();
     let exit = watch.exited(pid);
-    let fork = watch.event("fork", |event| event.task.pid == pid && matches!(event.body, RawBody::Fork { .. }));
+    let fork =
+        watch.event("fork", |event| event.task.pid == pid && matches!(event.body, RawBody::Fork { .. }));
     let (exec, _) = watch.exec(pid);
     assert_eq!(exec.task.start_boot_ns, fork.task.start_boot_ns);
     assert_eq!(exit.task.start_boot_ns, fork.task.start_boot_ns);
@@ -330,7 +334,8 @@ pub(crate) fn child(task: &str) {
             unsafe {
                 rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS).unwrap();
             }
-            let flags = rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE;
+            let flags =
+                rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE;
             rustix::mount::mount_change("/", flags).unwrap();
             let none = rustix::mount::MountFlags::empty();
             rustix::mount::mount("tmpfs", root.join("inner"), "tmpfs", none, None).unwrap();
