@@ -16,10 +16,8 @@ pub fn checkout() -> &'static Path {
 pub fn target() -> Result<PathBuf> {
     // TARGET/PROFILE/deps/TEST-HASH
     let test = std::env::current_exe().context("where is this test")?;
-    let target = test.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    target
-        .map(Path::to_owned)
-        .with_context(|| format!("{} is below no target directory of cargo", test.display()))
+    let target = test.ancestors().nth(3).map(Path::to_owned);
+    target.with_context(|| format!("{} is in no target directory of cargo", test.display()))
 }
 
 /// A file or folder of the data that is published beside the checkout (guests, workloads, captures).
