@@ -2,8 +2,8 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
-use hostward_abi::record::{Header, OpenBody};
 use hostward_abi::maps::{NAMES_MAX, OpenFilter, name_bit};
+use hostward_abi::record::{Header, OpenBody};
 use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::mem::{Slot, masked, slot_at};
 use hostward_ebpf::path::{ROUNDS, Step, Walk};

@@ -41,9 +41,7 @@ pub unsafe fn must_die(slot: *mut Slot, path: u64, path_bytes: u64, comm: *const
         core::ptr::write_volatile(words.add(word), 0);
         word += 1;
     }
-    let from = (&raw const (*slot).record)
-        .cast::<u8>()
-        .add(masked::<CURSOR_MASK>(path) as usize);
+    let from = (&raw const (*slot).record).cast::<u8>().add(masked::<CURSOR_MASK>(path) as usize);
     let bytes = clamped::<{ KILL_PATH_BYTES as u64 }>(path_bytes);
     copy(key.cast(), bytes as u32, from) && KILL_PATHS.get(&*key).is_some()
 }

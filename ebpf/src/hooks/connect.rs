@@ -111,7 +111,9 @@ unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i
             }
         }
         append_unix(slot, body, family, address, address_bytes);
-        if socket_family == AF_UNIX && let Some((name, bytes)) = sock.unix_name() {
+        if socket_family == AF_UNIX
+            && let Some((name, bytes)) = sock.unix_name()
+        {
             (*body).text_bytes[1] = record::append_kernel::<UNIX_NAME_BYTES>(slot, name, bytes as u64);
         }
     }
@@ -127,7 +129,13 @@ unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i
 }
 
 #[inline(always)]
-unsafe fn append_unix(slot: *mut Slot, body: *mut ConnectBody, family: u16, address: u64, address_bytes: u64) {
+unsafe fn append_unix(
+    slot: *mut Slot,
+    body: *mut ConnectBody,
+    family: u16,
+    address: u64,
+    address_bytes: u64,
+) {
     if family == AF_UNIX && address_bytes > 2 {
         let (from, bytes) = (address.wrapping_add(2), address_bytes - 2);
         (*body).text_bytes[0] = record::append_user::<UNIX_NAME_BYTES>(slot, from, bytes);

@@ -69,7 +69,14 @@ unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
     let regs = regs::of(task);
     if nr == setting!(nr_open) {
         let (path, flags, mode) = (regs.argument::<0>(), regs.argument::<1>(), regs.argument::<2>());
-        Request { call: open_call::OPEN, dirfd: AT_FDCWD, path, flags: flags as u32 as u64, mode: mode as u32, result }
+        Request {
+            call: open_call::OPEN,
+            dirfd: AT_FDCWD,
+            path,
+            flags: flags as u32 as u64,
+            mode: mode as u32,
+            result,
+        }
     } else if nr == setting!(nr_creat) {
         let (path, mode) = (regs.argument::<0>(), regs.argument::<1>());
         let flags = O_CREAT | O_TRUNC | 1;
@@ -84,7 +91,14 @@ unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
     } else {
         let (dirfd, path) = (regs.argument::<0>() as i32, regs.argument::<1>());
         let (flags, mode) = (regs.argument::<2>(), regs.argument::<3>());
-        Request { call: open_call::OPENAT, dirfd, path, flags: flags as u32 as u64, mode: mode as u32, result }
+        Request {
+            call: open_call::OPENAT,
+            dirfd,
+            path,
+            flags: flags as u32 as u64,
+            mode: mode as u32,
+            result,
+        }
     }
 }
 

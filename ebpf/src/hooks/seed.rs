@@ -25,7 +25,8 @@ pub extern "C" fn seed(ctx: *mut c_void) -> i32 {
             return 0;
         }
         // One record per process, and none for those that nobody has reaped yet.
-        if task.pid::<Typed>() != task.tgid::<Typed>() || task.signal::<Typed>().live_threads::<Typed>() == 0 {
+        if task.pid::<Typed>() != task.tgid::<Typed>() || task.signal::<Typed>().live_threads::<Typed>() == 0
+        {
             return 0;
         }
         let Some(slot) = claim() else {
