@@ -5,9 +5,9 @@
 //! On by default. Rules match the unmasked event; everything behind the pipeline sees this.
 //!
 //! # How it works
-//! A cheap search ([`patterns`]) tells most events at once that there is nothing to mask, and the same
-//! `Arc` comes back. Arguments are walked one by one ([`args`]): values of options and variables whose
-//! names say secret ([`names`]), short options of well-known programs, headers, URLs, and tokens that show by
+//! A cheap search (`patterns`) tells most events at once that there is nothing to mask, and the same
+//! `Arc` comes back. Arguments are walked one by one (`args`): values of options and variables whose
+//! names say secret (`names`), short options of well-known programs, headers, URLs, and tokens that show by
 //! their form. Shell command strings and alert messages are searched as free text. A process snapshot is
 //! shared by many events, so what became of it is remembered while it lives.
 //! A masked value says so and keeps its length class: `<masked:9-16>` stood for 9 to 16 bytes.
