@@ -62,6 +62,11 @@ cp /bin/true /tmp/canary
 check "the canary runs" /tmp/canary
 check "its alert is in the feed" soon alert_of /tmp/canary
 
+# --- and one from another hook: the password file, opened by a program that has no business there
+cp /bin/cat /usr/local/bin/stray
+check "the stray reader reads" sh -c '/usr/local/bin/stray /etc/shadow > /dev/null'
+check "its alert is in the feed" soon alert_of /etc/shadow
+
 # --- reload: the same process, good files; bad files are refused and the agent goes on
 before=$(main_pid)
 check "reload" systemctl reload $unit
