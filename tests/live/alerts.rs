@@ -36,10 +36,15 @@ fn a_reverse_shell_is_an_alert_with_evidence() -> Result<()> {
     Ok(())
 }
 
-const VICTIM_RULE: &str = "- rule: Victim starts\n  desc: The test's victim.\n  condition: evt.type = execve and proc.name = hw-victim\n  \
-                           output: victim %proc.pid\n  priority: Critical\n  tags: [T1204.002]\n";
+/// A rule on a program of this name. Each test has its own: an agent that enforces kills on the whole host.
+fn victim_rule(name: &str) -> String {
+    format!(
+        "- rule: Victim starts\n  desc: The test's victim.\n  condition: evt.type = execve and proc.name = {name}\n  \
+         output: victim %proc.pid\n  priority: Critical\n  tags: [T1204.002]\n"
+    )
+}
 
-fn responding(mode: &str, when: &str) -> Result<(hostward_tests::Agent, tempfile::TempDir)> {
+fn responding(name: &str, mode: &str, when: &str) -> Result<(hostward_tests::Agent, tempfile::TempDir)> {
     let dir = tempfile::tempdir()?;
     let responses = dir.path().join("responses.yaml");
     std::fs::write(
@@ -49,15 +54,15 @@ fn responding(mode: &str, when: &str) -> Result<(hostward_tests::Agent, tempfile
         ),
     )?;
     let agent = Setup::new()?
-        .rules(VICTIM_RULE)?
+        .rules(&victim_rule(name))?
         .config(&format!("[responses]\nfiles = [{:?}]\n", responses.display().to_string()))?
         .start()?;
     Ok((agent, dir))
 }
 
 /// Starts a program that leaves a mark when it lives long enough to run.
-fn victim(dir: &std::path::Path, mark: &std::path::Path) -> Result<child::Ended> {
-    let program = child::copy_of("/bin/sh", dir, "hw-victim")?;
+fn victim(name: &str, dir: &std::path::Path, mark: &std::path::Path) -> Result<child::Ended> {
+    let program = child::copy_of("/bin/sh", dir, name)?;
     child::run(&program, &["-c", &format!("echo alive > {}; sleep 3", mark.display())])
 }
 
@@ -66,9 +71,9 @@ fn enforce_kills_in_the_kernel_before_the_program_runs() -> Result<()> {
     if lacks(Part::Kernel, "enforce_kills_in_the_kernel_before_the_program_runs") {
         return Ok(());
     }
-    let (agent, dir) = responding("enforce", "")?;
+    let (agent, dir) = responding("hw-victim-k", "enforce", "")?;
     let mark = dir.path().join("mark");
-    let ended = victim(dir.path(), &mark)?;
+    let ended = victim("hw-victim-k", dir.path(), &mark)?;
     assert_eq!(ended.signal, Some(9));
     assert!(!mark.exists(), "the victim ran");
     let pid = Some(i64::from(ended.pid));
@@ -87,8 +92,8 @@ fn enforce_kills_by_pidfd_when_the_kernel_cannot_decide() -> Result<()> {
     if lacks(Part::Kernel, "enforce_kills_by_pidfd_when_the_kernel_cannot_decide") {
         return Ok(());
     }
-    let (agent, dir) = responding("enforce", "  when: container.id = host\n")?;
-    let ended = victim(dir.path(), &dir.path().join("mark"))?;
+    let (agent, dir) = responding("hw-victim-p", "enforce", "  when: container.id = host\n")?;
+    let ended = victim("hw-victim-p", dir.path(), &dir.path().join("mark"))?;
     assert_eq!(ended.signal, Some(9));
     let pid = Some(i64::from(ended.pid));
     let alert = agent
@@ -104,9 +109,9 @@ fn monitor_only_says_what_it_would_have_done() -> Result<()> {
     if lacks(Part::Kernel, "monitor_only_says_what_it_would_have_done") {
         return Ok(());
     }
-    let (agent, dir) = responding("monitor", "")?;
+    let (agent, dir) = responding("hw-victim-m", "monitor", "")?;
     let mark = dir.path().join("mark");
-    let ended = victim(dir.path(), &mark)?;
+    let ended = victim("hw-victim-m", dir.path(), &mark)?;
     assert_eq!((ended.code, ended.signal), (Some(0), None));
     assert!(mark.exists());
     let pid = Some(i64::from(ended.pid));
@@ -123,10 +128,10 @@ fn new_rules_come_into_force_without_a_restart() -> Result<()> {
     if lacks(Part::Kernel, "new_rules_come_into_force_without_a_restart") {
         return Ok(());
     }
-    let agent = Setup::new()?.rules(VICTIM_RULE)?.start()?;
+    let agent = Setup::new()?.rules(&victim_rule("hw-victim"))?.start()?;
     let dir = tempfile::tempdir()?;
     let program = child::copy_of("/bin/true", dir.path(), "hw-other")?;
-    agent.setup().write("rules.yaml", VICTIM_RULE.replace("hw-victim", "hw-other"))?;
+    agent.setup().write("rules.yaml", victim_rule("hw-other"))?;
     agent.signal(Signal::HUP)?;
     agent.feed().wait("the reload", |r| r.is("rules_reloaded"))?;
     let pid = Some(i64::from(child::run(&program, &[""; 0])?.pid));
@@ -154,9 +159,10 @@ fn secrets_in_arguments_are_masked_everywhere() -> Result<()> {
     if lacks(Part::Kernel, "secrets_in_arguments_are_masked_everywhere") {
         return Ok(());
     }
-    let agent = Setup::new()?.rules(&VICTIM_RULE.replace("%proc.pid", "%proc.cmdline"))?.start()?;
+    let agent =
+        Setup::new()?.rules(&victim_rule("hw-masked").replace("%proc.pid", "%proc.cmdline"))?.start()?;
     let dir = tempfile::tempdir()?;
-    let program = child::copy_of("/bin/true", dir.path(), "hw-victim")?;
+    let program = child::copy_of("/bin/true", dir.path(), "hw-masked")?;
     let ended = child::run(&program, &["--password", "correct-horse-battery", "--user", "bob"])?;
     let pid = Some(i64::from(ended.pid));
     let alert = agent

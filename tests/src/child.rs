@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,8 +44,10 @@ pub fn sh(script: &str) -> Result<Ended> {
 /// The copy fails.
 pub fn copy_of(program: &str, dir: &Path, name: impl AsRef<OsStr>) -> Result<PathBuf> {
     let path = dir.join(name.as_ref());
-    std::fs::copy(program, &path).with_context(|| format!("cannot copy {program} to {}", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    // By another process: a descriptor of ours, open for writing, could be inherited by a child that another
+    // test starts just then, and the program would be busy.
+    let status = Command::new("cp").arg("--").arg(program).arg(&path).status()?;
+    ensure!(status.success(), "cannot copy {program} to {}: {status}", path.display());
     Ok(path)
 }
 

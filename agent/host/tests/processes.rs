@@ -26,7 +26,10 @@ impl Drop for Sleeper {
 fn sleeper(dir: &Path, name: &[u8], args: &[&[u8]]) -> Sleeper {
     let program = dir.join(OsStr::from_bytes(name));
     if !program.exists() {
-        fs::copy("/bin/sleep", &program).unwrap();
+        // By another process: a descriptor of ours, open for writing, could be inherited by a child that another
+        // test starts just then, and the program would be busy.
+        let status = Command::new("cp").arg("--").arg("/bin/sleep").arg(&program).status().unwrap();
+        assert!(status.success());
     }
     let mut command = Command::new(&program);
     command.current_dir(dir).stdin(Stdio::null()).args(args.iter().map(|arg| OsStr::from_bytes(arg)));

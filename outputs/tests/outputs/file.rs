@@ -247,7 +247,8 @@ fn child_writes_under_a_file_size_limit() {
 fn a_file_size_limit_is_survived_by_early_rotation() {
     let dir = tempfile::tempdir().unwrap();
     let output = child("file::child_writes_under_a_file_size_limit", dir.path()).output().unwrap();
-    assert!(output.status.success(), "{:?} {}", output.status, String::from_utf8_lossy(&output.stdout));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{:?} {}", output.status, String::from_utf8_lossy(&said));
     assert_eq!(recorded(dir.path()), (1..=500).collect::<Vec<_>>());
 }
 
