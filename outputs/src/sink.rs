@@ -66,6 +66,9 @@ pub enum Ack {
     All,
     /// One verdict per event, in the batch's order; events without one are tried again.
     Each(Vec<Verdict>),
+    /// As [`Ack::Each`], and at least one event is to be tried again for a reason that makes the sink
+    /// wait: the failure says which and how long. Its `delivered` has no meaning.
+    Partly(Vec<Verdict>, SendFailure),
 }
 
 /// What a failure means for the sink.
@@ -100,8 +103,8 @@ impl SendFailure {
     }
 }
 
-/// A destination. It is built, driven and dropped on its own thread, so it need not be `Send`, within
-/// a single-threaded tokio runtime that has timers, I/O and signals; a call may block, but a call that awaits can be cut short when the agent stops.
+/// A destination. It is built, driven and dropped on its own thread, so it need not be `Send`; a
+/// call may block, but a call that awaits can be cut short when the agent stops.
 ///
 /// At-least-once: an event is delivered when `send` said so, and offered again when it did not.
 /// One call is in flight at a time; a sink that wants several requests in flight splits its batch.

@@ -23,6 +23,7 @@ pub mod mask;
 pub mod plan;
 pub mod process;
 pub mod raw;
+pub mod redact;
 pub mod registry;
 pub mod text;
 

@@ -189,6 +189,7 @@ fn alert(message: &str) -> Arc<Alert> {
         tactics: Vec::new(),
         source: Text::EMPTY,
         file_hash: Text::EMPTY,
+        output_fields: Vec::new(),
     };
     Arc::new(Alert {
         trigger: EventId::default(),
