@@ -127,6 +127,15 @@ impl Layout {
         if !within("dentry_name", 8) || !within("dentry_name_len", 4) || !within("dentry_short_name", 16) {
             return Err(LayoutError::Order { of: "dentry" });
         }
+        if apart("mount_parent", "mount_mountpoint") != 8
+            || apart("mount_parent", "mount_mnt") != 16
+            || self.offset("vfsmount_root") != 0
+        {
+            return Err(LayoutError::Order { of: "mount" });
+        }
+        if apart("file_mnt", "file_dentry") != 8 {
+            return Err(LayoutError::Order { of: "path" });
+        }
         if self.offset("upid_nr") != 0 || self.offset("upid_ns") != 8 {
             return Err(LayoutError::Order { of: "upid" });
         }

@@ -39,6 +39,7 @@ pub mod error;
 mod ladder;
 pub mod layout;
 mod load;
+mod memory;
 mod objects;
 mod plan;
 pub mod preflight;

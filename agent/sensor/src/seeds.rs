@@ -1,10 +1,10 @@
 //! The processes that live already, from the kernel's task iterator.
 
-use crate::error::{SeedError, object_refusal, program_refusal};
+use crate::error::{SeedError, chain, object_refusal, program_refusal};
 use crate::layout::Layout;
 use crate::{decode, load, objects};
 use aya::Btf;
-use aya::programs::Iter;
+use aya::programs::{Iter, ProgramError};
 use bytes::Bytes;
 use hostward_abi::record::{Header, Malformed, Record};
 use hostward_abi::{Reader, Wire};
@@ -17,41 +17,10 @@ const READ_BYTES: usize = 64 * 1024;
 /// More processes than any machine has ids for.
 const SEED_BYTES_MAX: usize = 1 << 30;
 
-/// Loads the iterator, reads it to its end and unloads it again.
+/// Reads the iterator of processes to its end.
 pub(crate) fn all(layout: &Layout, btf: &Btf) -> Result<Vec<SeedProcess>, SeedError> {
+    let mut file = iterator(layout, btf, "seed")?;
     let mut seeds = Vec::new();
-    read(layout, btf, &mut |record, bytes| {
-        seeds.extend(decode::seed(record, bytes));
-        true
-    })?;
-    Ok(seeds)
-}
-
-/// The process id of this process in the initial pid namespace, which its own may hide: the program
-/// runs in the task that reads.
-pub(crate) fn own_pid(layout: &Layout, btf: &Btf) -> Result<u32, SeedError> {
-    let mut own = None;
-    read(layout, btf, &mut |record, _| {
-        own = u32::try_from(record.header.seq).ok();
-        false
-    })?;
-    own.ok_or_else(|| SeedError::Refused("it told no process".to_owned()))
-}
-
-fn read(
-    layout: &Layout,
-    btf: &Btf,
-    each: &mut dyn FnMut(&Record<'_>, &Bytes) -> bool,
-) -> Result<(), SeedError> {
-    let refused = |why: &aya::programs::ProgramError| SeedError::Refused(program_refusal(why));
-    let mut object = load::object(objects::ITER, layout, 0, &[])
-        .map_err(|why| SeedError::Refused(object_refusal(&why)))?;
-    let program =
-        object.program_mut("seed").ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;
-    let program: &mut Iter = program.try_into().map_err(|why| refused(&why))?;
-    program.load("task", btf).map_err(|why| refused(&why))?;
-    let link = program.attach().and_then(|link| program.take_link(link)).map_err(|why| refused(&why))?;
-    let mut file: File = link.into_file().map_err(|why| SeedError::Refused(crate::error::chain(&why)))?;
     let mut pending = Vec::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -59,7 +28,7 @@ fn read(
         let fresh = buffer.get(..count).unwrap_or_default();
         if fresh.is_empty() {
             // What is left would be half a record.
-            return if pending.is_empty() { Ok(()) } else { Err(Malformed::Short.into()) };
+            return if pending.is_empty() { Ok(seeds) } else { Err(Malformed::Short.into()) };
         }
         if pending.len() + fresh.len() > SEED_BYTES_MAX {
             return Err(Malformed::Length.into());
@@ -75,11 +44,30 @@ fn read(
             let Some((one, more)) = rest.split_at_checked(length) else {
                 break;
             };
-            if !each(&Record::parse(one)?, &bytes.slice_ref(one)) {
-                return Ok(());
-            }
+            seeds.extend(decode::seed(&Record::parse(one)?, &bytes.slice_ref(one)));
             rest = more;
         }
         pending = rest.to_vec();
     }
+}
+
+/// The process id of this process in the initial pid namespace, which its own may hide: the program
+/// runs in the task that reads.
+pub(crate) fn own_pid(layout: &Layout, btf: &Btf) -> Result<u32, SeedError> {
+    let mut pid = [0; 8];
+    iterator(layout, btf, "reader")?.read_exact(&mut pid)?;
+    u32::try_from(u64::from_ne_bytes(pid)).map_err(|_| Malformed::Length.into())
+}
+
+/// Loads an iterator's program. It lives as long as the file.
+fn iterator(layout: &Layout, btf: &Btf, program: &str) -> Result<File, SeedError> {
+    let refused = |why: &ProgramError| SeedError::Refused(program_refusal(why));
+    let mut object = load::object(objects::ITER, layout, 0, &[])
+        .map_err(|why| SeedError::Refused(object_refusal(&why)))?;
+    let program =
+        object.program_mut(program).ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;
+    let program: &mut Iter = program.try_into().map_err(|why| refused(&why))?;
+    program.load("task", btf).map_err(|why| refused(&why))?;
+    let link = program.attach().and_then(|link| program.take_link(link)).map_err(|why| refused(&why))?;
+    link.into_file().map_err(|why| SeedError::Refused(chain(&why)))
 }

@@ -11,7 +11,7 @@ use crate::preflight::Privileges;
 use crate::reader::RingReader;
 use crate::ring::Ring;
 use crate::rings::Rings;
-use crate::{objects, seeds};
+use crate::{memory, objects, seeds};
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::Program;
 use aya::{Btf, Ebpf};
@@ -86,6 +86,8 @@ impl Sensor {
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         sensor.attach_base(&btf);
         sensor.attach_sys(plan.kinds);
+        drop(btf);
+        memory::give_back();
         sensor.report()?;
         Ok(sensor)
     }
@@ -211,7 +213,10 @@ impl Sensor {
     /// [`SeedError`]: take them from /proc instead.
     pub fn seeds(&self) -> Result<Vec<SeedProcess>, SeedError> {
         let btf = Btf::from_sys_fs().map_err(|why| SeedError::Refused(chain(&why)))?;
-        seeds::all(&self.layout, &btf)
+        let seeds = seeds::all(&self.layout, &btf);
+        drop(btf);
+        memory::give_back();
+        seeds
     }
 
     /// Every probe and how it fared.
