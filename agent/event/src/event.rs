@@ -89,6 +89,18 @@ impl Event {
         }
     }
 
+    /// How urgent it is: an alert as its rule says, a loss as an error, a notice of a failure as a
+    /// warning, another notice as a notice, telemetry as information.
+    pub fn priority(&self) -> Priority {
+        match (&self.alert, &self.body) {
+            (Some(alert), _) => alert.rule.priority,
+            (None, Body::Gap(_)) => Priority::Error,
+            (None, Body::Agent(notice)) if notice.success => Priority::Notice,
+            (None, Body::Agent(_)) => Priority::Warning,
+            (None, _) => Priority::Informational,
+        }
+    }
+
     /// The parent process, when known.
     pub fn parent(&self) -> Option<&Process> {
         self.lineage.first().map(AsRef::as_ref)
@@ -176,6 +188,9 @@ pub struct RuleInfo {
     pub source: Text,
     /// Hash of the rule file (xxh3-64, hex).
     pub file_hash: Text,
+    /// Fields of the rule's output as it spells them, each once: `proc.name`, `evt.arg[flags]`,
+    /// `toupper(proc.name)`.
+    pub output_fields: Vec<Text>,
 }
 
 /// How a response applies.

@@ -46,6 +46,7 @@ pub(crate) fn alert(sequence: u64) -> Arc<Event> {
         tactics: Vec::new(),
         source: Text::EMPTY,
         file_hash: Text::EMPTY,
+        output_fields: Vec::new(),
     };
     let alert = Alert {
         trigger: trigger.id,

@@ -244,6 +244,7 @@ fn compile_rule(
             tactics: tags::tactics(&body.tags),
             source: Text::from(source),
             file_hash: Text::from(format!("{:016x}", body.file_hash)),
+            output_fields: output.fields(),
         }),
         enabled: body.enabled,
         body: Arc::new(Body { program: Program::new(&expr), expr, output, kinds }),

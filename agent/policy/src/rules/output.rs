@@ -19,6 +19,8 @@ const MISSING: &str = "<NA>";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
     parts: Vec<Part>,
+    /// What stands behind the percent signs, each once, in the order of the text.
+    fields: Vec<Text>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,6 +37,7 @@ impl Output {
     /// Compiles `text`; what cannot be read prints `<NA>` and is among the remarks.
     pub(crate) fn new(text: &str, remarks: &mut Vec<Fault>) -> Self {
         let mut parts = Vec::new();
+        let mut fields: Vec<Text> = Vec::new();
         let mut literal = String::new();
         // A leading `*` used to say that missing values do not suppress the line; they never do.
         let start = usize::from(text.starts_with('*'));
@@ -57,6 +60,10 @@ impl Output {
             let width = width.map(|width| width.min(MAX_WIDTH));
             match value(text, at + digits) {
                 Ok((operand, end)) => {
+                    let field = Text::from(text.get(at + digits..end).unwrap_or_default());
+                    if !fields.contains(&field) {
+                        fields.push(field);
+                    }
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal)));
                     }
@@ -78,7 +85,12 @@ impl Output {
         if !literal.is_empty() {
             parts.push(Part::Text(literal));
         }
-        Self { parts }
+        Self { parts, fields }
+    }
+
+    /// The fields it uses, as it spells them.
+    pub(crate) fn fields(&self) -> Vec<Text> {
+        self.fields.clone()
     }
 
     /// The sentence for `event`.
