@@ -22,6 +22,7 @@ pub mod kind;
 pub mod plan;
 pub mod process;
 pub mod raw;
+pub mod redact;
 pub mod registry;
 pub mod text;
 

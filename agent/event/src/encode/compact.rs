@@ -1,11 +1,12 @@
 //! One readable line per event, for a person at a terminal.
 
+use super::view::View;
 use crate::event::{Alert, Body, Priority};
 use crate::process::Process;
 use crate::raw::{Endpoint, RawConnect, RawOpen};
-use crate::registry::{self, Arg, Value};
+use crate::redact::REDACTED;
+use crate::registry::Value;
 use crate::text::escape;
-use crate::{Event, Text};
 use std::fmt::{self, Write as _};
 
 /// Longest command line shown, in characters; the feed has all of it.
@@ -54,42 +55,43 @@ impl Line {
     }
 }
 
-/// Appends `event` as one line without a line end: time, what, who, the object, the result.
-/// Bytes that could drive the terminal are escaped; `colour` adds ANSI colours of our own.
-pub fn compact(event: &Event, colour: bool, out: &mut Vec<u8>) {
+pub(super) fn write(view: View<'_>, colour: bool, out: &mut Vec<u8>) {
     let mut line = Line { text: String::with_capacity(160), colour };
     // Writing to a String cannot fail.
-    let _ = write_line(event, &mut line);
+    let _ = write_line(view, &mut line);
     out.extend_from_slice(line.text.as_bytes());
 }
 
-fn write_line(event: &Event, line: &mut Line) -> fmt::Result {
+fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
+    let event = view.event();
     let time = jiff::Timestamp::from_nanosecond(event.time_ns.into()).unwrap_or_default();
     line.ink(Ink::Dim, |out| write!(out, "{}", time.strftime("%H:%M:%S.%3f")))?;
     line.text.push(' ');
     if let Some(alert) = &event.alert {
-        return write_alert(event, alert, line);
+        return write_alert(view, alert, line);
     }
     match &event.body {
         Body::Exec { killed } => {
             line.ink(Ink::Green, |out| out.write_str("exec   "))?;
-            who(event, line)?;
+            who(view, line)?;
             line.text.push(' ');
-            command(event.process.as_deref(), &mut line.text)?;
+            command(view, event.process.as_deref(), &mut line.text)?;
             if *killed {
                 line.ink(Ink::RedBold, |out| out.write_str(" KILLED"))?;
             }
         }
         Body::Fork => {
             line.ink(Ink::Dim, |out| out.write_str("fork   "))?;
-            who(event, line)?;
+            who(view, line)?;
             if let Some(parent) = event.parent() {
-                write!(line.text, " from {}[{}]", parent.comm, parent.pid)?;
+                line.text.push_str(" from ");
+                shown(view, "process.parent.name", parent.comm.as_bytes(), &mut line.text)?;
+                pid(view, "process.parent.pid", parent.pid, &mut line.text)?;
             }
         }
         Body::Exit { status, .. } => {
             line.ink(Ink::Dim, |out| out.write_str("exit   "))?;
-            who(event, line)?;
+            who(view, line)?;
             match (status & 0x7f, (status >> 8) & 0xff) {
                 (0, 0) => line.text.push_str(" code 0"),
                 (0, code) => line.ink(Ink::Yellow, |out| write!(out, " code {code}"))?,
@@ -98,21 +100,21 @@ fn write_line(event: &Event, line: &mut Line) -> fmt::Result {
         }
         Body::Open(open) => {
             line.ink(Ink::Blue, |out| out.write_str("open   "))?;
-            who(event, line)?;
+            who(view, line)?;
             line.text.push(' ');
-            file(open, line)?;
+            file(view, open, line)?;
         }
         Body::Connect(connect) => {
             line.ink(Ink::Cyan, |out| out.write_str("connect"))?;
             line.text.push(' ');
-            who(event, line)?;
+            who(view, line)?;
             line.text.push_str(" -> ");
-            address(connect, &mut line.text)?;
-            result(event, line)?;
+            address(view, connect, &mut line.text)?;
+            result(view, line)?;
         }
         Body::Gap(_) => {
             line.ink(Ink::Red, |out| out.write_str("LOST   "))?;
-            field(event, "message", &mut line.text)?;
+            field(view, "message", &mut line.text)?;
         }
         Body::Agent(notice) => {
             let ink = if notice.success { Ink::Cyan } else { Ink::Red };
@@ -123,13 +125,15 @@ fn write_line(event: &Event, line: &mut Line) -> fmt::Result {
     Ok(())
 }
 
-fn write_alert(event: &Event, alert: &Alert, line: &mut Line) -> fmt::Result {
+fn write_alert(view: View<'_>, alert: &Alert, line: &mut Line) -> fmt::Result {
+    let event = view.event();
     let ink = if alert.rule.priority <= Priority::Error { Ink::RedBold } else { Ink::Yellow };
     line.ink(ink, |out| write!(out, "ALERT  {} {}", alert.rule.priority.name(), alert.rule.name))?;
-    write!(line.text, ": {}", alert.message)?;
+    line.text.push_str(": ");
+    field(view, "message", &mut line.text)?;
     if let Some(container) = event.process.as_deref().and_then(|p| p.workload.container.as_ref()) {
         line.text.push_str(" container=");
-        escape(container.short_id(), &mut line.text)?;
+        shown(view, "container.id", container.short_id(), &mut line.text)?;
     }
     if !alert.response.is_empty() {
         write!(line.text, " [{} {}: {}]", alert.mode.name(), alert.action.name(), alert.outcome.name())?;
@@ -138,38 +142,54 @@ fn write_alert(event: &Event, alert: &Alert, line: &mut Line) -> fmt::Result {
 }
 
 /// `root nginx[123] container`.
-fn who(event: &Event, line: &mut Line) -> fmt::Result {
-    field(event, "user.name", &mut line.text)?;
-    let Some(process) = event.process.as_deref() else { return Ok(()) };
-    write!(line.text, " {}[{}]", process.comm, process.pid)?;
-    let place: Option<&[u8]> = match &process.workload.container {
-        Some(container) => Some(container.short_id()),
-        None => Some(process.workload.unit.as_bytes()).filter(|unit| !unit.is_empty()),
+fn who(view: View<'_>, line: &mut Line) -> fmt::Result {
+    field(view, "user.name", &mut line.text)?;
+    let Some(process) = view.event().process.as_deref() else { return Ok(()) };
+    line.text.push(' ');
+    shown(view, "process.name", process.comm.as_bytes(), &mut line.text)?;
+    pid(view, "process.pid", process.pid, &mut line.text)?;
+    let place: Option<(&str, &[u8])> = match &process.workload.container {
+        Some(container) => Some(("container.id", container.short_id())),
+        None => Some(("hostward.systemd.unit", process.workload.unit.as_bytes())),
     };
-    if let Some(place) = place {
+    if let Some((name, place)) = place.filter(|(_, place)| !place.is_empty()) {
         line.ink(Ink::Dim, |out| {
             out.push_str(" (");
-            escape(place, out)?;
+            shown(view, name, place, out)?;
             out.write_char(')')
         })?;
     }
     Ok(())
 }
 
-fn field(event: &Event, name: &str, out: &mut String) -> fmt::Result {
-    let value = registry::find(name).map_or(Value::Missing, |field| field.value(event, &Arg::None));
-    match (value, name, event.process.as_deref()) {
+/// Text that belongs to the field `name`.
+fn shown(view: View<'_>, name: &str, text: &[u8], out: &mut String) -> fmt::Result {
+    if view.shows(name) { escape(text, out) } else { out.write_str(REDACTED) }
+}
+
+fn pid(view: View<'_>, name: &str, pid: u32, out: &mut String) -> fmt::Result {
+    if view.shows(name) { write!(out, "[{pid}]") } else { Ok(()) }
+}
+
+fn field(view: View<'_>, name: &str, out: &mut String) -> fmt::Result {
+    match (view.named(name), name, view.event().process.as_deref()) {
         (Value::Text(text), _, _) => escape(&text, out),
         // An account that no file names: its number is better than nothing.
-        (Value::Missing, "user.name", Some(process)) => write!(out, "{}", process.creds.euid),
+        (Value::Missing, "user.name", Some(process)) if view.shows("user.id") => {
+            write!(out, "{}", process.creds.euid)
+        }
         _ => out.write_char('-'),
     }
 }
 
-fn command(process: Option<&Process>, out: &mut String) -> fmt::Result {
+fn command(view: View<'_>, process: Option<&Process>, out: &mut String) -> fmt::Result {
     let Some(process) = process else { return out.write_char('-') };
     let start = out.len();
-    write!(out, "{}", process.path)?;
+    shown(view, "process.executable", process.path.as_bytes(), out)?;
+    if !view.shows("process.args") {
+        out.push(' ');
+        return out.write_str(REDACTED);
+    }
     for arg in process.args.iter().skip(1) {
         out.push(' ');
         escape(arg, out)?;
@@ -181,9 +201,9 @@ fn command(process: Option<&Process>, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-fn file(open: &RawOpen, line: &mut Line) -> fmt::Result {
-    let path: &Text = if open.path.is_empty() { &open.arg } else { &open.path };
-    write!(line.text, "{path}")?;
+fn file(view: View<'_>, open: &RawOpen, line: &mut Line) -> fmt::Result {
+    let path = if open.path.is_empty() { &open.arg } else { &open.path };
+    shown(view, "file.path", path.as_bytes(), &mut line.text)?;
     let how = match (open.created, open.flags & 3) {
         (true, _) => " created",
         (false, 0) => " read",
@@ -203,17 +223,17 @@ fn errno(result: i64) -> i32 {
     i32::try_from(-result).unwrap_or_default()
 }
 
-fn address(connect: &RawConnect, out: &mut String) -> fmt::Result {
+fn address(view: View<'_>, connect: &RawConnect, out: &mut String) -> fmt::Result {
     match &connect.remote {
+        Some(_) if !view.shows("destination.address") => out.write_str(REDACTED),
         Some(Endpoint::Ip(address)) => write!(out, "{address}"),
         Some(Endpoint::Unix(path)) => write!(out, "unix:{path}"),
         None => write!(out, "family {}", connect.family),
     }
 }
 
-fn result(event: &Event, line: &mut Line) -> fmt::Result {
-    let value = registry::find("evt.res").map_or(Value::Missing, |field| field.value(event, &Arg::None));
-    if let Value::Text(text) = value
+fn result(view: View<'_>, line: &mut Line) -> fmt::Result {
+    if let Value::Text(text) = view.named("evt.res")
         && text.as_ref() != b"SUCCESS"
     {
         line.ink(Ink::Yellow, |out| {

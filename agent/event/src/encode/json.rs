@@ -1,6 +1,55 @@
 //! Writing JSON from bytes that may be no UTF-8.
 
+use crate::registry::Value;
 use std::io::Write as _;
+
+/// How times are written.
+#[derive(Clone, Copy)]
+pub(super) enum Times {
+    /// ISO 8601 in UTC with ns, as a string.
+    Iso,
+    /// ms since the epoch, as a number.
+    Millis,
+}
+
+/// Appends `value`; nothing and `false` when it is missing.
+pub(super) fn value(value: &Value<'_>, times: Times, out: &mut Vec<u8>) -> bool {
+    match value {
+        Value::Missing => return false,
+        Value::Text(text) => string(text, out),
+        Value::Number(number) => push(out, format_args!("{number}")),
+        Value::Bool(flag) => push(out, format_args!("{flag}")),
+        Value::Ip(ip) => push(out, format_args!("\"{ip}\"")),
+        Value::Ips(ips) => list(ips, out, |ip, out| push(out, format_args!("\"{ip}\""))),
+        Value::Time(ns) => match times {
+            Times::Millis => push(out, format_args!("{}", ns.div_euclid(1_000_000))),
+            Times::Iso => match jiff::Timestamp::from_nanosecond((*ns).into()) {
+                Ok(time) => push(out, format_args!("\"{time:.9}\"")),
+                Err(_) => return false,
+            },
+        },
+        Value::List(texts) => list(texts, out, |text, out| string(text, out)),
+    }
+    true
+}
+
+/// Appends an array.
+pub(super) fn list<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (n, item) in items.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
+}
+
+/// Appends text that needs no escape.
+pub(super) fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to a Vec cannot fail.
+    let _ = out.write_fmt(text);
+}
 
 /// Appends `bytes` as a JSON string. Bytes that are no UTF-8 are written as `\xHH` in plain text
 /// (four characters), so that a name made of them is seen and can be searched for.

@@ -6,9 +6,28 @@ use crate::event::{Alert, Body};
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
-/// Version of ECS that the names follow.
-const ECS_VERSION: &str = "9.4.0";
 const GAP: KindSet = KindSet::of(&[EventKind::Gap]);
+/// What the parameters of a call, or the object of a response, may show of other fields.
+const ARGUMENTS: &[&str] = &[
+    "process.name",
+    "process.args",
+    "process.command_line",
+    "process.executable",
+    "hostward.process.filename",
+    "file.path",
+    "file.name",
+    "file.directory",
+    "file.extension",
+    "file.inode",
+    "hostward.file.argument",
+    "source.ip",
+    "source.address",
+    "source.port",
+    "destination.ip",
+    "destination.address",
+    "destination.port",
+];
+const HOST_NAME: &[&str] = &["host.name", "host.hostname", "agent.name", "related.hosts"];
 const CALLS: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork, EventKind::Open, EventKind::Connect]);
 
 fn list<'e>(words: &[&'static str]) -> Value<'e> {
@@ -58,8 +77,8 @@ fn types(event: &Event) -> Value<'_> {
         Body::Open(open) if open.created => list(&["creation"]),
         Body::Open(_) => list(&["access"]),
         Body::Connect(_) => list(&["connection", "start"]),
-        Body::Gap(_) => list(&["error"]),
-        Body::Agent(notice) => list(&[if notice.success { "info" } else { "error" }]),
+        // ECS lets a host event be no error: `event.kind` and `event.outcome` tell a loss and a failure.
+        Body::Gap(_) | Body::Agent(_) => list(&["info"]),
     }
 }
 
@@ -176,9 +195,14 @@ fn subtechniques(alert: &Alert) -> Value<'_> {
 }
 
 pub(super) const FIELDS: &[Field] = &[
-    Field::wire("@timestamp", Type::Time, "when it happened", |e, _| Value::Time(e.time_ns)).ocsf("time"),
-    Field::wire("ecs.version", Type::Text, "version of ECS that the names follow", |_, _| ECS_VERSION.into())
-        .needs(Need::Agent),
+    Field::wire("@timestamp", Type::Time, "when it happened", |e, _| Value::Time(e.time_ns))
+        .ocsf("time")
+        .cef("rt")
+        .leef("devTime"),
+    Field::wire("ecs.version", Type::Text, "version of ECS that the names follow", |_, _| {
+        crate::encode::ECS_VERSION.into()
+    })
+    .needs(Need::Agent),
     Field::wire("message", Type::Text, "the alert's or notice's sentence", |e, _| {
         match (&e.alert, &e.body) {
             (Some(alert), _) => Value::some_text(&alert.message),
@@ -194,34 +218,48 @@ pub(super) const FIELDS: &[Field] = &[
             _ => Value::Missing,
         }
     })
-    .needs(Need::Agent),
+    .needs(Need::Agent)
+    .ocsf("message")
+    .cef("msg")
+    .leef("msg"),
     Field::wire("event.id", Type::Text, "id of this record, the same in a replay", |e, _| {
         Value::owned(e.id.to_string())
     })
     .needs(Need::Agent)
-    .ocsf("metadata.uid"),
+    .ocsf("metadata.uid")
+    .cef("externalId")
+    .leef("eventUid"),
     Field::wire("event.kind", Type::Text, "event, alert, or pipeline_error for a loss", |e, _| {
         record_kind(e).into()
     }),
     Field::wire("event.category", Type::List, "process, file, network, intrusion_detection, host", |e, _| {
         category(e)
-    }),
-    Field::wire("event.type", Type::List, "start, end, creation, access, connection, info, error", |e, _| {
-        types(e)
-    }),
+    })
+    .cef("cat")
+    .leef("cat"),
+    Field::wire("event.type", Type::List, "start, end, creation, access, connection, info", |e, _| types(e)),
     Field::wire(
         "event.action",
         Type::Text,
         "exec, fork, end, open, creation, connection_attempted, gap, …",
         |e, _| Value::text(action(e)),
-    ),
-    Field::wire("event.outcome", Type::Text, "success, failure, unknown", |e, _| outcome(e)),
+    )
+    .ocsf("metadata.event_code")
+    .cef("act")
+    .leef("action"),
+    Field::wire("event.outcome", Type::Text, "success, failure, unknown", |e, _| outcome(e))
+        .cef("outcome")
+        .leef("outcome"),
     Field::wire("event.sequence", Type::Number, "number in the order of the pipeline", |e, _| {
         Value::number(e.sequence)
     })
-    .needs(Need::Agent),
+    .needs(Need::Agent)
+    .ocsf("metadata.sequence")
+    .cef("cn3")
+    .leef("sequence"),
     Field::wire("event.created", Type::Time, "when the agent first had it", |e, _| Value::Time(e.created_ns))
-        .needs(Need::Agent),
+        .needs(Need::Agent)
+        .ocsf("metadata.logged_time"),
     Field::wire("event.module", Type::Text, "always hostward", |_, _| "hostward".into()),
     Field::wire("event.provider", Type::Text, "kernel, or hostward for records of its own", |e, _| {
         if e.source.is_some() && e.alert.is_none() { "kernel" } else { "hostward" }.into()
@@ -240,7 +278,8 @@ pub(super) const FIELDS: &[Field] = &[
             }
             .into()
         },
-    ),
+    )
+    .ocsf("metadata.log_name"),
     Field::wire(
         "event.severity",
         Type::Number,
@@ -287,10 +326,15 @@ pub(super) const FIELDS: &[Field] = &[
             .filter(|code| *code < 0)
             .map_or(Value::Missing, |code| Value::owned(flags::result(code)))
     })
-    .on(CALLS),
+    .on(CALLS)
+    .ocsf("status_code")
+    .cef("reason")
+    .leef("reason"),
     Field::new("evt.arg", Type::Text, "parameter [NAME] of the system call, rendered as text", argument)
-        .takes(ArgKind::Key),
-    Field::new("evt.args", Type::Text, "all parameters, name=value", |e, _| all_arguments(e)),
+        .takes(ArgKind::Key)
+        .shows(ARGUMENTS),
+    Field::new("evt.args", Type::Text, "all parameters, name=value", |e, _| all_arguments(e))
+        .shows(ARGUMENTS),
     Field::new("evt.dir", Type::Text, "always <: events are reported when the call returns", |_, _| {
         "<".into()
     }),
@@ -303,12 +347,21 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("evt.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
         .ecs("host.name")
         .ocsf("device.hostname")
+        .cef("dvchost")
+        .leef("identHostName")
+        .shows(HOST_NAME)
         .needs(Need::Host),
     Field::wire("host.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
+        .shows(HOST_NAME)
         .needs(Need::Host),
     Field::wire("host.id", Type::Text, "machine id", |e, _| some(&e.around.host.machine_id))
+        .ocsf("device.uid")
+        .cef("deviceExternalId")
+        .leef("hostId")
         .needs(Need::Host),
-    Field::wire("host.boot.id", Type::Text, "boot id", |e, _| some(&e.around.host.boot_id)).needs(Need::Host),
+    Field::wire("host.boot.id", Type::Text, "boot id", |e, _| some(&e.around.host.boot_id))
+        .ocsf("device.boot_uid")
+        .needs(Need::Host),
     Field::wire("host.architecture", Type::Text, "as uname tells", |e, _| some(&e.around.host.architecture))
         .needs(Need::Host),
     Field::wire("host.ip", Type::List, "addresses of all interfaces but loopback", |e, _| {
@@ -318,6 +371,7 @@ pub(super) const FIELDS: &[Field] = &[
     .needs(Need::Host),
     Field::wire("host.os.type", Type::Text, "always linux", |_, _| "linux".into()).needs(Need::Host),
     Field::wire("host.os.kernel", Type::Text, "kernel release", |e, _| some(&e.around.host.kernel))
+        .ocsf("device.os.kernel_release")
         .needs(Need::Host),
     Field::wire("host.os.name", Type::Text, "name of the distribution", |e, _| some(&e.around.host.os_name))
         .needs(Need::Host),
@@ -328,6 +382,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire("host.os.version", Type::Text, "os-release VERSION_ID", |e, _| {
         some(&e.around.host.os_version)
     })
+    .ocsf("device.os.version")
     .needs(Need::Host),
     Field::wire("agent.id", Type::Text, "id of this installation", |e, _| some(&e.around.agent.id))
         .needs(Need::Agent),
@@ -337,8 +392,10 @@ pub(super) const FIELDS: &[Field] = &[
     .needs(Need::Agent),
     Field::wire("agent.type", Type::Text, "always hostward", |_, _| "hostward".into()).needs(Need::Agent),
     Field::wire("agent.name", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
+        .shows(HOST_NAME)
         .needs(Need::Agent),
     Field::wire("agent.version", Type::Text, "version of hostward", |e, _| some(&e.around.agent.version))
+        .ocsf("metadata.product.version")
         .needs(Need::Agent),
     Field::wire("data_stream.type", Type::Text, "always logs", |_, _| "logs".into()).needs(Need::Agent),
     Field::wire("data_stream.namespace", Type::Text, "always default", |_, _| "default".into())
@@ -360,6 +417,7 @@ pub(super) const FIELDS: &[Field] = &[
         }
         Value::some_list(names)
     })
+    .shows(&["user.name", "process.user.name", "process.real_user.name", "hostward.process.login_user"])
     .needs(Need::Host),
     Field::wire("related.hosts", Type::List, "name of the host", |e, _| {
         Value::some_list(
@@ -370,23 +428,30 @@ pub(super) const FIELDS: &[Field] = &[
                 .collect(),
         )
     })
+    .shows(HOST_NAME)
     .needs(Need::Host),
     Field::wire("rule.name", Type::Text, "the rule that matched", |e, _| {
         alert(e, |a| Value::some_text(&a.rule.name))
-    }),
+    })
+    .ocsf("finding_info.title")
+    .leef("policy"),
     Field::wire("rule.description", Type::Text, "what the rule looks for", |e, _| {
         alert(e, |a| Value::some_text(&a.rule.description))
-    }),
+    })
+    .ocsf("finding_info.desc"),
     Field::wire("rule.ruleset", Type::Text, "where the rule stands: file:line", |e, _| {
         alert(e, |a| Value::some_text(&a.rule.source))
-    }),
+    })
+    .ocsf("finding_info.analytic.uid"),
     Field::wire("rule.version", Type::Text, "hash of the rule file", |e, _| {
         alert(e, |a| Value::some_text(&a.rule.file_hash))
-    }),
+    })
+    .ocsf("finding_info.analytic.version"),
     Field::wire("rule.category", Type::Text, "priority of the rule", |e, _| {
         alert(e, |a| a.rule.priority.name().into())
     }),
-    Field::wire("tags", Type::List, "tags of the rule", |e, _| alert(e, |a| texts(&a.rule.tags))),
+    Field::wire("tags", Type::List, "tags of the rule", |e, _| alert(e, |a| texts(&a.rule.tags)))
+        .ocsf("metadata.labels"),
     Field::wire(
         "threat.framework",
         Type::Text,
@@ -398,7 +463,9 @@ pub(super) const FIELDS: &[Field] = &[
             })
         },
     ),
-    Field::wire("threat.technique.id", Type::List, "techniques of the rule", |e, _| alert(e, techniques)),
+    Field::wire("threat.technique.id", Type::List, "techniques of the rule", |e, _| alert(e, techniques))
+        .cef("cs4")
+        .leef("technique"),
     Field::wire("threat.technique.subtechnique.id", Type::List, "sub-techniques of the rule", |e, _| {
         alert(e, subtechniques)
     }),
@@ -407,10 +474,12 @@ pub(super) const FIELDS: &[Field] = &[
     }),
     Field::wire("hostward.alert.trigger", Type::Text, "event.id of the event that matched", |e, _| {
         alert(e, |a| Value::owned(a.trigger.to_string()))
-    }),
+    })
+    .ocsf("finding_info.related_events[].uid"),
     Field::wire("hostward.response.name", Type::Text, "the response that applied", |e, _| {
         alert(e, |a| Value::some_text(&a.response))
-    }),
+    })
+    .ocsf("policy.name"),
     Field::wire("hostward.response.owner", Type::Text, "owner that the response names", |e, _| {
         alert(e, |a| Value::some_text(&a.owner))
     }),
@@ -428,10 +497,13 @@ pub(super) const FIELDS: &[Field] = &[
         Type::Text,
         "alerted, would_have, killed, already_gone, protected, failed, timed_out",
         |e, _| alert(e, |a| a.outcome.name().into()),
-    ),
+    )
+    .cef("cs5")
+    .leef("response"),
     Field::wire("hostward.response.detail", Type::Text, "why, where there is something to add", |e, _| {
         alert(e, |a| Value::some_text(&a.detail))
-    }),
+    })
+    .ocsf("status_detail"),
     Field::wire(
         "hostward.response.object",
         Type::Text,
@@ -439,7 +511,8 @@ pub(super) const FIELDS: &[Field] = &[
         |e, _| {
             if e.alert.is_some() { object(e) } else { Value::Missing }
         },
-    ),
+    )
+    .shows(ARGUMENTS),
     Field::wire("hostward.stage.observed", Type::Time, "the kernel recorded the event", |e, _| {
         alert_time(e, e.time_ns)
     }),
@@ -469,7 +542,10 @@ pub(super) const FIELDS: &[Field] = &[
     })
     .on(GAP),
     Field::wire("hostward.gap.count", Type::Number, "how many were lost", |e, _| gap(e, |g| g.count.into()))
-        .on(GAP),
+        .on(GAP)
+        .ocsf("count")
+        .cef("cnt")
+        .leef("lostEvents"),
 ];
 
 fn gap<'e>(event: &Event, read: fn(crate::raw::Gap) -> Value<'e>) -> Value<'e> {

@@ -10,6 +10,23 @@ use crate::{Event, EventKind, KindSet};
 use std::borrow::Cow;
 
 const OPEN: KindSet = KindSet::of(&[EventKind::Open]);
+/// They are parts or forms of one path.
+const PATH: &[&str] =
+    &["file.path", "file.name", "file.directory", "file.extension", "hostward.file.argument"];
+/// `fd.name` is a path or a pair of addresses.
+const NAME: &[&str] = &[
+    "file.path",
+    "file.name",
+    "file.directory",
+    "file.extension",
+    "hostward.file.argument",
+    "source.ip",
+    "source.address",
+    "source.port",
+    "destination.ip",
+    "destination.address",
+    "destination.port",
+];
 const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect]);
 
 fn cow(text: Option<Cow<'_, [u8]>>) -> Value<'_> {
@@ -29,8 +46,9 @@ fn name(event: &Event) -> Option<Cow<'_, [u8]>> {
     }
 }
 
+/// None for an empty path of which nothing tells where it starts.
 fn path(event: &Event) -> Option<Cow<'_, [u8]>> {
-    open(event).map(open_path)
+    open(event).map(open_path).filter(|path| !path.is_empty())
 }
 
 fn extension(path: &[u8]) -> Option<&[u8]> {
@@ -51,40 +69,54 @@ pub(super) const FIELDS: &[Field] = &[
         |e, _| cow(name(e)),
     )
     .on(FD)
+    .shows(NAME)
     .kernel(KernelAtom::FilePath),
     Field::new("fs.path.resolved", Type::Text, "path of the opened file as the kernel resolves it", |e, _| {
         opened(e).map_or(Value::Missing, |open| Value::some_text(&open.path))
     })
     .on(OPEN)
+    .shows(PATH)
     .kernel(KernelAtom::FilePath),
     Field::new("fd.nameraw", Type::Text, "path as the program gave it", |e, _| {
         open(e).map_or(Value::Missing, |open| Value::some_text(&open.arg))
     })
     .on(OPEN)
+    .shows(PATH)
     .ecs("hostward.file.argument"),
     Field::wire("file.path", Type::Text, "path of the file; as given where the open failed", |e, _| cow(path(e)))
         .on(OPEN)
-        .ocsf("file.path"),
+        .ocsf("file.path")
+        .cef("filePath")
+        .leef("resource")
+        .shows(PATH),
     Field::wire("file.name", Type::Text, "name of the file", |e, _| cow(path(e).and_then(|p| part(p, file_name))))
         .on(OPEN)
-        .ocsf("file.name"),
+        .cef("fname")
+        .leef("fileName")
+        .shows(PATH),
     Field::wire("file.directory", Type::Text, "directory of the file", |e, _| {
         cow(path(e).and_then(|p| part(p, directory)))
     })
-    .on(OPEN),
+    .on(OPEN)
+    .ocsf("file.parent_folder")
+    .shows(PATH),
     Field::wire("file.extension", Type::Text, "what stands behind the last dot of the name", |e, _| {
         cow(path(e).and_then(|p| part(p, extension)))
     })
-    .on(OPEN),
+    .on(OPEN)
+    .ocsf("file.ext")
+    .shows(PATH),
     Field::new("fd.directory", Type::Text, "directory of fd.name", |e, _| {
         open(e).map_or(Value::Missing, |open| cow(part(open_name(open), directory)))
     })
     .on(OPEN)
+    .shows(PATH)
     .kernel(KernelAtom::FilePath),
     Field::new("fd.filename", Type::Text, "last part of fd.name; missing when the open failed", |e, _| {
         opened(e).map_or(Value::Missing, |open| cow(part(open_name(open), file_name)))
     })
     .on(OPEN)
+    .shows(PATH)
     .kernel(KernelAtom::FileName),
     Field::new("fd.num", Type::Number, "descriptor; negative when the open failed", |e, _| {
         match (open(e), connect(e)) {
@@ -152,7 +184,10 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire("file.inode", Type::Text, "inode number", |e, _| {
         opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.ino.to_string()))
     })
-    .on(OPEN),
+    .on(OPEN)
+    .ocsf("file.uid")
+    .cef("fileId")
+    .leef("fileInode"),
     Field::wire("file.device", Type::Text, "device that holds the file, major:minor", |e, _| {
         opened(e).filter(|open| open.inode.ino != 0).map_or(Value::Missing, |open| {
             Value::owned(format!("{}:{}", open.inode.dev >> 20, open.inode.dev & 0xf_ffff))
@@ -164,12 +199,18 @@ pub(super) const FIELDS: &[Field] = &[
             Value::owned(format!("{:04o}", open.inode.mode & 0o7777))
         })
     })
-    .on(OPEN),
-    Field::wire("file.type", Type::Text, "file, dir, char_device, …", |e, _| file_type(e).name().into()).on(OPEN),
+    .on(OPEN)
+    .cef("filePermission")
+    .leef("fileMode"),
+    Field::wire("file.type", Type::Text, "file, dir, char_device, …", |e, _| file_type(e).name().into())
+        .on(OPEN)
+        .cef("fileType")
+        .leef("fileType"),
     Field::wire("file.uid", Type::Text, "owner", |e, _| {
         opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.uid.to_string()))
     })
-    .on(OPEN),
+    .on(OPEN)
+    .ocsf("file.owner.uid"),
     Field::wire("file.gid", Type::Text, "group", |e, _| {
         opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.gid.to_string()))
     })

@@ -1,8 +1,8 @@
 //! The one table of fields.
 //!
 //! A [`Field`] has the name that rules use, its type, the events that carry it, what it needs of
-//! the kernel or host, whether the kernel filter can test it, its ECS and OCSF names, one line of
-//! meaning, and the function that reads it. The type checker, the matcher, the encoders,
+//! the kernel or host, whether the kernel filter can test it, its names in ECS, OCSF, CEF and LEEF,
+//! what else shows its content, one line of meaning, and the function that reads it. The type checker, the matcher, the encoders,
 //! `hostward fields` and the reference page all read this table.
 //!
 //! A field may be written in a condition by its rule name (`proc.name`) or by its ECS name
@@ -135,8 +135,16 @@ pub struct Field {
     pub kernel: Option<KernelAtom>,
     /// Dotted ECS name; empty when it is not on the ECS wire.
     pub ecs: &'static str,
-    /// Dotted OCSF name; empty when it has none.
+    /// Dotted OCSF name; empty when it has none. `process.` is the process that acted; where that
+    /// stands in each class, and the values that OCSF has beside ours, `encode/ocsf` says.
     pub ocsf: &'static str,
+    /// Key in CEF; empty when it has none. `cs1` and its like bring a label of their own.
+    pub cef: &'static str,
+    /// Key in LEEF; empty when it has none.
+    pub leef: &'static str,
+    /// Other fields (ECS names) whose content, or a part of it, this one shows as well: who takes
+    /// out one of those means this one too.
+    pub shows: &'static [&'static str],
     /// One line of meaning.
     pub meaning: &'static str,
     /// Reads it.
@@ -154,6 +162,9 @@ impl Field {
             kernel: None,
             ecs: "",
             ocsf: "",
+            cef: "",
+            leef: "",
+            shows: &[],
             meaning,
             read,
         }
@@ -173,6 +184,21 @@ impl Field {
 
     const fn ocsf(mut self, name: &'static str) -> Self {
         self.ocsf = name;
+        self
+    }
+
+    const fn cef(mut self, key: &'static str) -> Self {
+        self.cef = key;
+        self
+    }
+
+    const fn leef(mut self, key: &'static str) -> Self {
+        self.leef = key;
+        self
+    }
+
+    const fn shows(mut self, names: &'static [&'static str]) -> Self {
+        self.shows = names;
         self
     }
 

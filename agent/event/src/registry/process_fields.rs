@@ -162,41 +162,49 @@ const fn plain(row: &[Field; 4], n: usize) -> Field {
 }
 
 pub(super) const FIELDS: &[Field] = &[
-    plain(&SELF_ROWS, 0),
-    plain(&SELF_ROWS, 1),
-    plain(&SELF_ROWS, 2),
-    plain(&SELF_ROWS, 3),
+    plain(&SELF_ROWS, 0).ocsf("process.uid").cef("cs6").leef("processUid"),
+    plain(&SELF_ROWS, 1).ocsf("process.created_time"),
+    plain(&SELF_ROWS, 2).ocsf("process.user.uid").shows(&["user.id"]),
+    plain(&SELF_ROWS, 3).ocsf("process.user.name").shows(&["user.name"]),
     Field::new("proc.name", Type::Text, "command name of the process, at most 15 bytes", |e, _| {
         text(me(e), |p| &p.comm)
     })
     .ecs("process.name")
     .ocsf("process.name")
+    .leef("processName")
     .kernel(KernelAtom::Comm),
     Field::new("proc.pid", Type::Number, "process id in the initial pid namespace", |e, _| {
         number(me(e), |p| p.pid.into())
     })
     .ecs("process.pid")
-    .ocsf("process.pid"),
+    .ocsf("process.pid")
+    .cef("spid")
+    .leef("processId"),
     Field::new("thread.tid", Type::Number, "thread id in the initial pid namespace", |e, _| {
         (e.tid != 0).then_some(e.tid).into()
     })
     .ecs("process.thread.id")
-    .ocsf("process.tid"),
+    .ocsf("process.ptid"),
     Field::new("proc.vpid", Type::Number, "process id in the process's own pid namespace", |e, _| {
         known(me(e), |p| p.vpid.into())
     })
-    .ecs("process.vpid"),
+    .ecs("process.vpid")
+    .ocsf("process.namespace_pid"),
     Field::new("proc.exepath", Type::Text, "path of the program, as the kernel resolves it", |e, _| {
         text(me(e), |p| &p.path)
     })
     .ecs("process.executable")
     .ocsf("process.file.path")
+    .cef("sproc")
+    .leef("processPath")
     .kernel(KernelAtom::ExePath),
-    Field::new("proc.exe", Type::Text, "argv[0]: what the process calls itself", |e, _| argv0(me(e))),
+    Field::new("proc.exe", Type::Text, "argv[0]: what the process calls itself", |e, _| argv0(me(e)))
+        .shows(&["process.args", "process.command_line"]),
     Field::new("proc.filename", Type::Text, "path given to execve; for a script the script", |e, _| {
         text(me(e), |p| &p.filename)
     })
     .ecs("hostward.process.filename")
+    .shows(&["process.executable"])
     .needs(Need::ProcessTable),
     Field::new(
         "proc.args",
@@ -213,13 +221,18 @@ pub(super) const FIELDS: &[Field] = &[
             }
         },
     )
-    .takes(ArgKind::OptionalIndex),
+    .takes(ArgKind::OptionalIndex)
+    .shows(&["process.args", "process.command_line"]),
     Field::new("proc.cmdline", Type::Text, "command name and arguments, joined by blanks", |e, _| {
         me(e).map_or(Value::Missing, |p| Value::owned(command_line(p)))
     })
     .ecs("process.command_line")
-    .ocsf("process.cmd_line"),
-    Field::wire("process.args", Type::List, "all arguments, argv[0] first", |e, _| arg_list(me(e))),
+    .ocsf("process.cmd_line")
+    .cef("cs1")
+    .leef("commandLine")
+    .shows(&["process.args", "process.name"]),
+    Field::wire("process.args", Type::List, "all arguments, argv[0] first", |e, _| arg_list(me(e)))
+        .shows(&["process.command_line"]),
     Field::wire("process.args_count", Type::Number, "how many arguments were taken", |e, _| {
         me(e).map(|p| p.args.iter().count() as u64).filter(|n| *n > 0).into()
     }),
@@ -235,17 +248,21 @@ pub(super) const FIELDS: &[Field] = &[
             true => Value::text(cwd),
             false => Value::owned([cwd, b"/"].concat()),
         })
-    }),
+    })
+    .shows(&["process.working_directory"]),
     Field::wire("process.working_directory", Type::Text, "working directory at exec", |e, _| {
         text(me(e), |p| &p.cwd)
-    }),
+    })
+    .ocsf("process.working_directory"),
     Field::new("proc.ppid", Type::Number, "process id of the parent", |e, _| known(me(e), |p| p.ppid.into()))
         .ecs("process.parent.pid")
-        .ocsf("process.parent_process.pid"),
-    plain(&PARENT_ROWS, 0),
-    plain(&PARENT_ROWS, 1),
-    plain(&PARENT_ROWS, 2),
-    plain(&PARENT_ROWS, 3),
+        .ocsf("process.parent_process.pid")
+        .cef("cn1")
+        .leef("parentProcessId"),
+    plain(&PARENT_ROWS, 0).ocsf("process.parent_process.uid"),
+    plain(&PARENT_ROWS, 1).ocsf("process.parent_process.created_time"),
+    plain(&PARENT_ROWS, 2).ocsf("process.parent_process.user.uid"),
+    plain(&PARENT_ROWS, 3).ocsf("process.parent_process.user.name"),
     Field::new("proc.pname", Type::Text, "command name of the parent", |e, _| text(e.parent(), |p| &p.comm))
         .ecs("process.parent.name")
         .ocsf("process.parent_process.name")
@@ -254,15 +271,22 @@ pub(super) const FIELDS: &[Field] = &[
         text(e.parent(), |p| &p.path)
     })
     .ecs("process.parent.executable")
+    .ocsf("process.parent_process.file.path")
+    .cef("cs2")
+    .leef("parentProcessPath")
     .needs(Need::ProcessTable),
     Field::new("proc.pexe", Type::Text, "argv[0] of the parent", |e, _| argv0(e.parent()))
+        .shows(&["process.parent.args", "process.parent.command_line"])
         .needs(Need::ProcessTable),
     Field::new("proc.pcmdline", Type::Text, "command name and arguments of the parent", |e, _| {
         e.parent().map_or(Value::Missing, |p| Value::owned(command_line(p)))
     })
     .ecs("process.parent.command_line")
+    .ocsf("process.parent_process.cmd_line")
+    .shows(&["process.parent.args", "process.parent.name"])
     .needs(Need::ProcessTable),
     Field::wire("process.parent.args", Type::List, "arguments of the parent", |e, _| arg_list(e.parent()))
+        .shows(&["process.parent.command_line"])
         .needs(Need::ProcessTable),
     Field::new(
         "proc.aname",
@@ -270,22 +294,26 @@ pub(super) const FIELDS: &[Field] = &[
         "command name of ancestor [n], 1 is the parent; without [n] any",
         |e, a| ancestry(e, a, |p| bytes(&p.comm)),
     )
+    .shows(&["process.name", "process.parent.name"])
     .takes(ArgKind::OptionalIndex)
     .needs(Need::ProcessTable),
     Field::new("proc.aexe", Type::Text, "argv[0] of ancestor [n]; without [n] any", |e, a| {
         ancestry(e, a, |p| p.args.iter().next())
     })
+    .shows(&["process.args", "process.parent.args"])
     .takes(ArgKind::OptionalIndex)
     .needs(Need::ProcessTable),
     Field::new("proc.aexepath", Type::Text, "program path of ancestor [n]; without [n] any", |e, a| {
         ancestry(e, a, |p| bytes(&p.path))
     })
+    .shows(&["process.executable", "process.parent.executable"])
     .takes(ArgKind::OptionalIndex)
     .needs(Need::ProcessTable),
     Field::new("proc.apid", Type::Number, "process id of ancestor [n]", |e, a| match a {
         Arg::Index(n) => number(ancestor(e, *n), |p| p.pid.into()),
         _ => known(e.parent(), |p| p.pid.into()),
     })
+    .shows(&["process.pid", "process.parent.pid"])
     .takes(ArgKind::OptionalIndex)
     .needs(Need::ProcessTable),
     Field::new("proc.sid", Type::Number, "session id", |e, _| known(me(e), |p| p.sid.into()))
@@ -316,7 +344,8 @@ pub(super) const FIELDS: &[Field] = &[
         Type::Number,
         "controlling terminal as a device number (34816: pts/0); 0: none",
         |e, _| number(me(e), |p| p.tty.into()),
-    ),
+    )
+    .shows(&["process.tty"]),
     Field::wire("process.tty.char_device.major", Type::Number, "major number of the terminal", |e, _| {
         tty(e, tty_major)
     }),
@@ -337,10 +366,14 @@ pub(super) const FIELDS: &[Field] = &[
         Type::Number,
         "exit code; 128 + signal when a signal ended it",
         |e, _| exit_status(e).map(|s| if s & 0x7f == 0 { (s >> 8) & 0xff } else { 128 + (s & 0x7f) }).into(),
-    ),
+    )
+    .ocsf("exit_code")
+    .cef("cn2")
+    .leef("exitCode"),
     Field::wire("process.end", Type::Time, "when the process ended", |e, _| {
         exit_status(e).map_or(Value::Missing, |_| Value::Time(e.time_ns))
-    }),
+    })
+    .ocsf("process.terminated_time"),
     Field::new("proc.exit.signal", Type::Number, "signal that ended the process", |e, _| {
         exit_status(e).map(|s| s & 0x7f).filter(|signal| *signal != 0).into()
     })
@@ -404,12 +437,19 @@ pub(super) const FIELDS: &[Field] = &[
         me(e).and_then(|p| p.stdout.name()).into()
     })
     .ecs("hostward.process.stdout"),
-    Field::new("user.uid", Type::Number, "effective user id", |e, _| number(me(e), |p| p.creds.euid.into())),
-    Field::new("user.name", Type::Text, "effective user's name", |e, _| {
+    Field::new("user.uid", Type::Number, "effective user id", |e, _| number(me(e), |p| p.creds.euid.into()))
+        .shows(&["user.id", "process.user.id"]),
+    Field::wire("user.name", Type::Text, "effective user's name", |e, _| {
         me(e).map_or(Value::Missing, |p| user_name(e, p.creds.euid))
     })
+    .cef("suser")
+    .leef("usrName")
+    .shows(&["process.user.name"])
     .needs(Need::Host),
-    Field::wire("user.id", Type::Text, "effective user id", |e, _| keyword(me(e), |p| p.creds.euid.into())),
+    Field::wire("user.id", Type::Text, "effective user id", |e, _| keyword(me(e), |p| p.creds.euid.into()))
+        .cef("suid")
+        .leef("userId")
+        .shows(&["process.user.id"]),
     Field::wire("process.real_user.id", Type::Text, "real user id", |e, _| {
         keyword(me(e), |p| p.creds.uid.into())
     }),
@@ -422,7 +462,8 @@ pub(super) const FIELDS: &[Field] = &[
     }),
     Field::new("group.gid", Type::Number, "effective group id", |e, _| {
         number(me(e), |p| p.creds.egid.into())
-    }),
+    })
+    .shows(&["process.group.id"]),
     Field::new("group.name", Type::Text, "effective group's name", |e, _| {
         me(e).map_or(Value::Missing, |p| group_name(e, p.creds.egid))
     })
@@ -448,10 +489,12 @@ pub(super) const FIELDS: &[Field] = &[
         Type::Text,
         "effective capabilities, CAP_* joined by blanks",
         |e, _| capability_text(me(e), |p| p.creds.cap_effective),
-    ),
+    )
+    .shows(&["process.thread.capabilities.effective"]),
     Field::new("thread.cap_permitted", Type::Text, "permitted capabilities", |e, _| {
         capability_text(me(e), |p| p.creds.cap_permitted)
-    }),
+    })
+    .shows(&["process.thread.capabilities.permitted"]),
     Field::new("thread.cap_inheritable", Type::Text, "inheritable capabilities", |e, _| {
         capability_text(me(e), |p| p.creds.cap_inheritable)
     }),
@@ -492,12 +535,15 @@ pub(super) const FIELDS: &[Field] = &[
         container(e).map_or(Value::Missing, |c| Value::some_text(&c.id))
     })
     .ecs("container.id")
-    .ocsf("container.uid")
+    .ocsf("process.container.uid")
+    .cef("cs3")
+    .leef("containerId")
     .needs(Need::Cgroup),
     Field::new("container.type", Type::Text, "container runtime, as the cgroup tells it", |e, _| {
         container(e).map_or(Value::Missing, |c| Value::some_text(&c.runtime))
     })
     .ecs("container.runtime")
+    .ocsf("process.container.runtime")
     .needs(Need::Cgroup),
     Field::new("k8s.pod.uid", Type::Text, "uid of the pod", |e, _| {
         container(e).map_or(Value::Missing, |c| Value::some_text(&c.pod_uid))
@@ -525,6 +571,7 @@ pub(super) const FIELDS: &[Field] = &[
         }
     })
     .ecs("hostward.cgroup.path")
+    .shows(&["container.id", "orchestrator.resource.id", "hostward.systemd.unit", "hostward.systemd.slice"])
     .needs(Need::Cgroup),
     Field::new("proc.killed_by_kernel", Type::Bool, "a response killed the process inside execve", |e, _| {
         if let Body::Exec { killed } = e.body { killed.into() } else { Value::Missing }

@@ -1,0 +1,123 @@
+//! JSON documents from dotted names: every value stands where its dots say.
+
+use super::json::{self, Times};
+use super::view::View;
+use crate::registry::{Field, Type, Value};
+
+/// A value that no row of the registry has: fixed words and numbers that a schema wants beside ours.
+pub(super) type Make = for<'e> fn(View<'e>) -> Value<'e>;
+
+/// What stands at the end of a name.
+#[derive(Clone, Copy)]
+pub(super) enum Leaf {
+    /// A row of the registry.
+    Field(&'static Field),
+    /// See [`Make`].
+    Made(Make),
+    /// Writes JSON itself; false and nothing when there is nothing.
+    Raw(fn(View<'_>, &mut Vec<u8>) -> bool),
+}
+
+/// The keys of one object, in the order they are written; a key is kept as `"name":`.
+type Keys = Vec<(String, Node)>;
+
+enum Node {
+    Leaf(Leaf),
+    Object(Keys),
+    /// An array of one object: `name[]`.
+    Single(Keys),
+}
+
+/// A document's form.
+pub(super) struct Tree(Keys);
+
+impl Tree {
+    /// From dotted names in the order they are to stand. The first of two equal names counts.
+    pub(super) fn new(rows: impl IntoIterator<Item = (String, Leaf)>) -> Self {
+        let mut root = Vec::new();
+        for (path, leaf) in rows {
+            insert(&mut root, &path, leaf);
+        }
+        Self(root)
+    }
+
+    /// Writes the document: of its keys those that have a value, `{}` when none has.
+    pub(super) fn write(&self, view: View<'_>, times: Times, out: &mut Vec<u8>) {
+        if !object(view, &self.0, times, out) {
+            out.extend_from_slice(b"{}");
+        }
+    }
+}
+
+fn insert(keys: &mut Keys, path: &str, leaf: Leaf) {
+    let Some((head, rest)) = path.split_once('.') else {
+        let key = format!("\"{path}\":");
+        if !keys.iter().any(|(known, _)| *known == key) {
+            keys.push((key, Node::Leaf(leaf)));
+        }
+        return;
+    };
+    let (name, single) = match head.strip_suffix("[]") {
+        Some(name) => (name, true),
+        None => (head, false),
+    };
+    let key = format!("\"{name}\":");
+    if let Some((_, Node::Object(inner) | Node::Single(inner))) =
+        keys.iter_mut().find(|(known, _)| *known == key)
+    {
+        insert(inner, rest, leaf);
+        return;
+    }
+    let mut inner = Vec::new();
+    insert(&mut inner, rest, leaf);
+    keys.push((key, if single { Node::Single(inner) } else { Node::Object(inner) }));
+}
+
+/// Writes an object of those keys that have a value; nothing and `false` when none has.
+fn object(view: View<'_>, keys: &Keys, times: Times, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.push(b'{');
+    let empty = out.len();
+    for (key, node) in keys {
+        let before = out.len();
+        if before > empty {
+            out.push(b',');
+        }
+        out.extend_from_slice(key.as_bytes());
+        let written = match node {
+            Node::Leaf(leaf) => self::leaf(view, *leaf, times, out),
+            Node::Object(inner) => object(view, inner, times, out),
+            Node::Single(inner) => {
+                out.push(b'[');
+                let written = object(view, inner, times, out);
+                out.push(b']');
+                written
+            }
+        };
+        if !written {
+            out.truncate(before);
+        }
+    }
+    if out.len() == empty {
+        out.truncate(start);
+        return false;
+    }
+    out.push(b'}');
+    true
+}
+
+fn leaf(view: View<'_>, leaf: Leaf, times: Times, out: &mut Vec<u8>) -> bool {
+    match leaf {
+        Leaf::Made(make) => json::value(&make(view), times, out),
+        Leaf::Raw(write) => write(view, out),
+        Leaf::Field(field) => {
+            let value = view.field(field);
+            debug_assert!(
+                field.ty != Type::List || matches!(value, Value::List(_) | Value::Missing),
+                "{} must be a list for its mapping",
+                field.name
+            );
+            json::value(&value, times, out)
+        }
+    }
+}
