@@ -175,12 +175,16 @@ impl Queue {
         inner.busy_since = None;
         match answer {
             Ok(ack) => {
-                let verdicts = match ack {
-                    Ack::All => vec![Verdict::Delivered; batch.len()],
-                    Ack::Each(verdicts) => verdicts,
+                let (verdicts, failure) = match ack {
+                    Ack::All => (vec![Verdict::Delivered; batch.len()], None),
+                    Ack::Each(verdicts) => (verdicts, None),
+                    Ack::Partly(verdicts, failure) => (verdicts, Some(failure)),
                 };
                 inner.settle(&batch, verdicts);
-                inner.recovered();
+                match failure {
+                    None => inner.recovered(),
+                    Some(failure) => inner.failed(&failure),
+                }
             }
             Err(failure) => {
                 inner.settle(&batch, vec![Verdict::Delivered; failure.delivered]);

@@ -66,6 +66,9 @@ pub enum Ack {
     All,
     /// One verdict per event, in the batch's order; events without one are tried again.
     Each(Vec<Verdict>),
+    /// As [`Ack::Each`], and at least one event is to be tried again for a reason that makes the sink
+    /// wait: the failure says which and how long. Its `delivered` has no meaning.
+    Partly(Vec<Verdict>, SendFailure),
 }
 
 /// What a failure means for the sink.
