@@ -1,6 +1,9 @@
 //! Configuration of sinks: one `[[sink]]` table each, told apart by `type`.
 
 use crate::ledger::Lane;
+pub use hostward_event::encode::Encoding;
+use hostward_event::encode::Form;
+use hostward_event::redact::Redaction;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -14,16 +17,6 @@ pub enum Config {
     File(FileConfig),
     /// The live view.
     Stdout(StdoutConfig),
-}
-
-/// Wire form of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// One ECS document in JSON per line.
-    Ecs,
-    /// One line for people.
-    Compact,
 }
 
 /// When written events are forced to the disk (fdatasync).
@@ -114,6 +107,9 @@ pub struct FileConfig {
     pub filter: Option<String>,
     /// Wire form. Default `ecs`.
     pub encoding: Encoding,
+    /// Fields that this sink does not get: names of rules or of ECS, or their beginnings up to a
+    /// dot. Default none.
+    pub redact: Vec<String>,
     /// The file is put aside before it grows beyond this. Default 64 MiB.
     pub rotate_bytes: u64,
     /// The file is put aside when it is this old; 0: never. Default a day.
@@ -137,6 +133,7 @@ impl Default for FileConfig {
             path: PathBuf::from("events.jsonl"),
             filter: None,
             encoding: Encoding::Ecs,
+            redact: Vec::new(),
             rotate_bytes: 64 << 20,
             rotate_age_s: 86_400,
             keep_files: 16,
@@ -170,6 +167,9 @@ pub struct StdoutConfig {
     pub filter: Option<String>,
     /// Wire form. Default `compact`.
     pub encoding: Encoding,
+    /// Fields that this sink does not get: names of rules or of ECS, or their beginnings up to a
+    /// dot. Default none.
+    pub redact: Vec<String>,
     /// Colours of the compact form. Default `auto`.
     pub colour: Colour,
     /// Its queue.
@@ -182,6 +182,7 @@ impl Default for StdoutConfig {
             name: "stdout".to_owned(),
             filter: None,
             encoding: Encoding::Compact,
+            redact: Vec::new(),
             colour: Colour::Auto,
             queue: QueueConfig::default(),
         }
@@ -246,6 +247,25 @@ impl Config {
         }
     }
 
+    /// Fields that this sink does not get.
+    pub fn redact(&self) -> &[String] {
+        match self {
+            Self::File(file) => &file.redact,
+            Self::Stdout(stdout) => &stdout.redact,
+        }
+    }
+
+    /// How its records look. Names that cannot be redacted are told by [`Config::validate`]; here
+    /// they take out all that can be, since too little would be worse.
+    pub fn form(&self) -> Form {
+        let redaction = Redaction::parse(self.redact()).unwrap_or_else(|_| Redaction::all());
+        match self {
+            Self::File(file) => Form::new(file.encoding),
+            Self::Stdout(stdout) => Form::new(stdout.encoding).colour(stdout.wants_colour()),
+        }
+        .redacted(redaction)
+    }
+
     /// Its queue.
     pub const fn queue(&self) -> &QueueConfig {
         match self {
@@ -283,6 +303,9 @@ impl Config {
                 report("name", "is used twice".to_owned(), "give each sink a name of its own");
             }
             sink.queue().validate(&mut report);
+            for problem in Redaction::parse(sink.redact()).err().unwrap_or_default() {
+                report("redact", format!("names what it cannot: {problem}"), problem.hint());
+            }
             match sink {
                 Self::File(file) => {
                     file.validate(&mut report);
@@ -398,11 +421,14 @@ mod tests {
     #[test]
     fn all_problems_are_told_at_once() {
         let sinks = parse(
-            "[[sink]]\ntype = \"file\"\nrotate_bytes = 1\nkeep_files = 0\n\
+            "[[sink]]\ntype = \"file\"\nrotate_bytes = 1\nkeep_files = 0\nredact = [\"proc.argz\"]\n\
              [[sink]]\ntype = \"file\"\nqueue = { max_events = 10 }\n",
         )
         .unwrap();
         let told: Vec<_> = Config::validate(&sinks).into_iter().map(|problem| problem.key).collect();
-        assert_eq!(told, ["rotate_bytes", "keep_files", "name", "queue.alert_reserve_events", "path"]);
+        assert_eq!(
+            told,
+            ["redact", "rotate_bytes", "keep_files", "name", "queue.alert_reserve_events", "path"]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! All sinks together: fan-out, status, the end.
 
-use crate::config::{Config, Encoding, QueueConfig};
+use crate::config::{Config, QueueConfig};
 use crate::driver;
 use crate::file::FileSink;
 use crate::ledger::{DropRange, Lane};
@@ -9,7 +9,8 @@ use crate::sink::{Encoder, Item, Sink};
 use crate::status::SinkStatus;
 use crate::stdout::StdoutSink;
 use crate::weight::weigh;
-use hostward_event::{Event, EventKind, encode};
+use hostward_event::encode::{Encoding, Form};
+use hostward_event::{Event, EventKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,16 +77,17 @@ impl Outputs {
         for SinkSpec { config, filter } in specs {
             let (name, kind) = (config.name().to_owned(), config.kind());
             let queue = config.queue().clone();
+            let form = config.form();
+            let filter = wanted(&form, filter);
+            let encoder = encoder(form);
             match config {
                 Config::File(file) => {
-                    let encoder = encoder(file.encoding, false);
                     outputs.add(name, kind, queue, filter, move || {
                         survive_file_size_limit();
                         FileSink::new(file, encoder)
                     })?;
                 }
-                Config::Stdout(stdout) => {
-                    let encoder = encoder(stdout.encoding, stdout.wants_colour());
+                Config::Stdout(_) => {
                     outputs.add(name, kind, queue, filter, move || StdoutSink::new(encoder))?;
                 }
             }
@@ -180,10 +182,17 @@ fn survive_file_size_limit() {
     }
 }
 
-fn encoder(encoding: Encoding, colour: bool) -> Encoder {
-    match encoding {
-        Encoding::Ecs => Arc::new(encode::ecs),
-        Encoding::Compact => Arc::new(move |event, out| encode::compact(event, colour, out)),
+fn encoder(form: Form) -> Encoder {
+    Arc::new(move |event, out| form.encode(event, out))
+}
+
+/// What a sink's encoding cannot carry, the sink does not want: it is filtered, not lost.
+fn wanted(form: &Form, filter: Option<Filter>) -> Option<Filter> {
+    let encoding = form.encoding();
+    match filter {
+        filter if encoding != Encoding::Falco => filter,
+        None => Some(Arc::new(move |event| encoding.carries(event))),
+        Some(filter) => Some(Arc::new(move |event| encoding.carries(event) && filter(event))),
     }
 }
 

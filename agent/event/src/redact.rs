@@ -109,6 +109,13 @@ impl Redaction {
         if problems.is_empty() { Ok(Self { hidden }) } else { Err(problems) }
     }
 
+    /// All that can be taken out.
+    pub fn all() -> Self {
+        Self {
+            hidden: registry::fields().iter().filter(|field| !kept(field)).map(|field| field.name).collect(),
+        }
+    }
+
     /// True when nothing is taken out.
     pub fn is_empty(&self) -> bool {
         self.hidden.is_empty()
