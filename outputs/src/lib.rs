@@ -34,6 +34,7 @@ pub mod config;
 mod driver;
 pub mod file;
 mod ledger;
+pub mod net;
 mod outputs;
 mod queue;
 mod sink;
