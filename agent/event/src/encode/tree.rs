@@ -117,7 +117,8 @@ fn leaf(view: View<'_>, leaf: Leaf, times: Times, out: &mut Vec<u8>) -> bool {
                 "{} must be a list for its mapping",
                 field.name
             );
-            json::value(&value, times, out)
+            // An empty text says no more than no text; receivers and schemas want none.
+            !matches!(&value, Value::Text(text) if text.is_empty()) && json::value(&value, times, out)
         }
     }
 }

@@ -56,7 +56,7 @@ impl<'e> View<'e> {
         registry::find(name).map_or(Value::Missing, |field| self.field(field))
     }
 
-    /// The value of the field with this ECS name, where a field has the same name in rules.
+    /// The text of the field with this rule or ECS name; empty when it has none.
     pub(super) fn text(self, name: &str) -> Vec<u8> {
         match self.named(name) {
             Value::Text(text) => text.into_owned(),
