@@ -1,5 +1,6 @@
 //! Configuration of sinks: one `[[sink]]` table each, told apart by `type`.
 
+pub use crate::kafka::KafkaConfig;
 use crate::ledger::Lane;
 pub use hostward_event::encode::Encoding;
 use hostward_event::encode::Form;
@@ -17,6 +18,8 @@ pub enum Config {
     File(FileConfig),
     /// The live view.
     Stdout(StdoutConfig),
+    /// Records in a topic of Apache Kafka.
+    Kafka(Box<KafkaConfig>),
 }
 
 /// When written events are forced to the disk (fdatasync).
@@ -228,6 +231,7 @@ impl Config {
         match self {
             Self::File(file) => &file.name,
             Self::Stdout(stdout) => &stdout.name,
+            Self::Kafka(kafka) => &kafka.name,
         }
     }
 
@@ -236,6 +240,7 @@ impl Config {
         match self {
             Self::File(_) => "file",
             Self::Stdout(_) => "stdout",
+            Self::Kafka(_) => "kafka",
         }
     }
 
@@ -244,6 +249,7 @@ impl Config {
         match self {
             Self::File(file) => file.filter.as_deref(),
             Self::Stdout(stdout) => stdout.filter.as_deref(),
+            Self::Kafka(kafka) => kafka.filter.as_deref(),
         }
     }
 
@@ -252,6 +258,7 @@ impl Config {
         match self {
             Self::File(file) => &file.redact,
             Self::Stdout(stdout) => &stdout.redact,
+            Self::Kafka(kafka) => &kafka.redact,
         }
     }
 
@@ -262,6 +269,7 @@ impl Config {
         match self {
             Self::File(file) => Form::new(file.encoding),
             Self::Stdout(stdout) => Form::new(stdout.encoding).colour(stdout.wants_colour()),
+            Self::Kafka(kafka) => Form::new(kafka.encoding),
         }
         .redacted(redaction)
     }
@@ -271,6 +279,7 @@ impl Config {
         match self {
             Self::File(file) => &file.queue,
             Self::Stdout(stdout) => &stdout.queue,
+            Self::Kafka(kafka) => &kafka.queue,
         }
     }
 
@@ -314,6 +323,7 @@ impl Config {
                         report("path", what, "give each file sink a path of its own");
                     }
                 }
+                Self::Kafka(kafka) => kafka.validate(&mut report),
                 Self::Stdout(_) => {
                     stdouts += 1;
                     if stdouts > 1 {

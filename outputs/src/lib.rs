@@ -32,15 +32,21 @@
 
 pub mod config;
 mod driver;
+pub mod elastic;
 pub mod file;
+pub mod hec;
+pub mod http;
+pub mod kafka;
 mod ledger;
 pub mod net;
+pub mod otlp;
 mod outputs;
 mod queue;
 mod sink;
 mod status;
 pub mod stdout;
 mod weight;
+pub mod webhook;
 
 pub use config::{Config, Problem};
 pub use ledger::{DropRange, Dropped, Lane, Reason};

@@ -3,6 +3,7 @@
 use crate::config::{Config, QueueConfig};
 use crate::driver;
 use crate::file::FileSink;
+use crate::kafka::KafkaSink;
 use crate::ledger::{DropRange, Lane};
 use crate::queue::Queue;
 use crate::sink::{Encoder, Item, Sink};
@@ -79,7 +80,7 @@ impl Outputs {
             let queue = config.queue().clone();
             let form = config.form();
             let filter = wanted(&form, filter);
-            let encoder = encoder(form);
+            let encoder = encoder(form.clone());
             match config {
                 Config::File(file) => {
                     outputs.add(name, kind, queue, filter, move || {
@@ -89,6 +90,9 @@ impl Outputs {
                 }
                 Config::Stdout(_) => {
                     outputs.add(name, kind, queue, filter, move || StdoutSink::new(encoder))?;
+                }
+                Config::Kafka(kafka) => {
+                    outputs.add(name, kind, queue, filter, move || KafkaSink::new(*kafka, form))?;
                 }
             }
         }

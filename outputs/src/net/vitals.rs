@@ -67,6 +67,11 @@ impl Vitals {
         retry_after: Option<Duration>,
     ) -> SendFailure {
         let wait = self.backoff.wait(retry_after);
+        self.failed_for(kind, message, wait)
+    }
+
+    /// As [`Vitals::failed_with`] where a library goes on trying by itself: looks again after `wait`.
+    pub fn failed_for(&mut self, kind: FailureKind, message: String, wait: Duration) -> SendFailure {
         self.failures += 1;
         self.auth_failures += u64::from(kind == FailureKind::NeedsHelp);
         self.log(kind, &message, wait);
@@ -82,6 +87,12 @@ impl Vitals {
             self.logged_at = None;
             self.unlogged_failures = 0;
         }
+    }
+
+    /// The destination took some events of a call that failed: the next wait is short, and there is
+    /// nothing to tell.
+    pub const fn progressed(&mut self) {
+        self.backoff.reset();
     }
 
     /// The destination refused so many single events.

@@ -1,0 +1,104 @@
+//! Events for the sink under test, and waiting for what becomes of them.
+
+use hostward_event::event::{Body, Surroundings};
+use hostward_event::process::Process;
+use hostward_event::raw::Args;
+use hostward_event::{Event, EventKind, IdMint, Text};
+use hostward_outputs::kafka::KafkaConfig;
+use hostward_outputs::{Config, Outputs, SinkSpec, SinkStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// 2025-10-09T08:00:00Z.
+pub(crate) const TIME_MS: i64 = 1_760_000_000_000;
+
+/// One agent with one kafka sink. The ids of what it sends are those of 1, 2, 3 …
+pub(crate) struct Feed {
+    pub(crate) outputs: Outputs,
+    around: Arc<Surroundings>,
+    sent: AtomicU64,
+}
+
+impl Feed {
+    /// From the keys of a `[[sink]]`.
+    pub(crate) fn start(keys: &str) -> Self {
+        let config: KafkaConfig = toml::from_str(keys).unwrap_or_else(|error| panic!("{error}\n{keys}"));
+        let config = Config::Kafka(Box::new(config));
+        assert_eq!(Config::validate(std::slice::from_ref(&config)), []);
+        let mut around = Surroundings::default();
+        around.host.machine_id = "machine-1".to_owned();
+        Self {
+            outputs: Outputs::start(vec![SinkSpec { config, filter: None }]).unwrap(),
+            around: Arc::new(around),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// Sends so many events with arguments of about so many bytes that do not compress.
+    pub(crate) fn send(&self, count: u64, filler_bytes: usize) {
+        for _ in 0..count {
+            let sequence = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
+            let filler: Vec<u8> =
+                std::iter::repeat_with(|| fastrand::alphanumeric() as u8).take(filler_bytes).collect();
+            let args = Args { total_bytes: u32::try_from(filler.len()).unwrap(), raw: Text::from(filler) };
+            let entity_id = IdMint::new("m", "b").entity(7, sequence % 5 * 1_000_000_000);
+            let process = Process { pid: 7, entity_id, args, ..Process::default() };
+            self.outputs.push(&Arc::new(Event {
+                id: id(sequence),
+                sequence,
+                time_ns: TIME_MS * 1_000_000 + 999_999,
+                created_ns: 0,
+                source: None,
+                tid: 7,
+                process: Some(Arc::new(process)),
+                lineage: Vec::new(),
+                session_leader: None,
+                around: Arc::clone(&self.around),
+                body: Body::Fork,
+                alert: None,
+            }));
+        }
+    }
+
+    /// How many were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// The law is asserted at every reading.
+    pub(crate) fn status(&self) -> SinkStatus {
+        let status = self.outputs.status().into_iter().next().unwrap();
+        assert!(status.law_holds(), "the law is broken: {status:#?}");
+        status
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let counters = self.status().counters;
+        counters.iter().find(|(key, _)| *key == name).unwrap_or_else(|| panic!("no {name}: {counters:?}")).1
+    }
+
+    /// Waits until `is` holds, a minute and a half at most.
+    pub(crate) fn wait(&self, what: &str, is: impl Fn(&SinkStatus) -> bool) -> SinkStatus {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let status = self.status();
+            if is(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "waited in vain until {what}: {status:#?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until all that was sent is delivered.
+    pub(crate) fn wait_delivered(&self) -> SinkStatus {
+        let sent = self.sent();
+        self.wait("all is delivered", |status| status.delivered == sent)
+    }
+}
+
+/// `event.id` of the event with this sequence.
+pub(crate) fn id(sequence: u64) -> hostward_event::EventId {
+    IdMint::new("m", "b").event(EventKind::Fork, 0, sequence, 0)
+}

@@ -1,0 +1,18 @@
+//! The kafka sink against librdkafka's mock cluster and a real broker: every id is read back and counted.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod broker;
+#[cfg(test)]
+mod feed;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod reader;
+#[cfg(test)]
+mod refusal;
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests of other sinks, which use the rest")]
+#[path = "../support/mod.rs"]
+mod support;
