@@ -164,7 +164,7 @@ pub(crate) fn output_fields(spelled: &[u8]) -> impl Iterator<Item = Option<(&'st
             Some((name, rest)) => (name, Some(rest.trim_end_matches(']').trim_matches(['"', '\'']))),
             None => (word.as_str(), None),
         };
-        registry::resolve(name, bracket).ok()
+        registry::lookup(name, bracket)?.ok()
     })
 }
 

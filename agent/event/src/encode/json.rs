@@ -17,7 +17,11 @@ pub(super) fn value(value: &Value<'_>, times: Times, out: &mut Vec<u8>) -> bool 
     match value {
         Value::Missing => return false,
         Value::Text(text) => string(text, out),
-        Value::Number(number) => push(out, format_args!("{number}")),
+        Value::Number(number) => match i64::try_from(*number) {
+            // Writing 128 bits takes several times as long.
+            Ok(number) => push(out, format_args!("{number}")),
+            Err(_) => push(out, format_args!("{number}")),
+        },
         Value::Bool(flag) => push(out, format_args!("{flag}")),
         Value::Ip(ip) => push(out, format_args!("\"{ip}\"")),
         Value::Ips(ips) => list(ips, out, |ip, out| push(out, format_args!("\"{ip}\""))),
@@ -55,6 +59,13 @@ pub(super) fn push(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 /// (four characters), so that a name made of them is seen and can be searched for.
 pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    // Nearly all text needs no escape. No early exit, so that the compiler takes many bytes at once.
+    if bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))
+    {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         text(chunk.valid(), out);
         for byte in chunk.invalid() {

@@ -259,21 +259,24 @@ pub fn find(name: &str) -> Option<&'static Field> {
 /// # Errors
 /// A sentence for the rule's author, without position: what is wrong and what is near.
 pub fn resolve(name: &str, bracket: Option<&str>) -> Result<(&'static Field, Arg), String> {
+    lookup(name, bracket).unwrap_or_else(|| {
+        Err(match nearest(name) {
+            Some(near) => format!("unknown field `{name}`, did you mean `{near}`?"),
+            None => format!("unknown field `{name}`; `hostward fields` lists all"),
+        })
+    })
+}
+
+/// As [`resolve`], but none for an unknown name: finding what is near takes a millisecond.
+pub(crate) fn lookup(name: &str, bracket: Option<&str>) -> Option<Result<(&'static Field, Arg), String>> {
+    let parse = |field, bracket| Arg::parse(field, bracket).map(|arg| (field, arg));
     if let Some(field) = find(name) {
-        return Ok((field, Arg::parse(field, bracket)?));
+        return Some(parse(field, bracket));
     }
     // `evt.arg.flags` is another spelling of `evt.arg[flags]`.
-    if bracket.is_none()
-        && let Some((head, key)) = name.rsplit_once('.')
-        && let Some(field) = find(head)
-        && field.arg == ArgKind::Key
-    {
-        return Ok((field, Arg::parse(field, Some(key))?));
-    }
-    Err(match nearest(name) {
-        Some(near) => format!("unknown field `{name}`, did you mean `{near}`?"),
-        None => format!("unknown field `{name}`; `hostward fields` lists all"),
-    })
+    let (head, key) = name.rsplit_once('.').filter(|_| bracket.is_none())?;
+    let field = find(head).filter(|field| field.arg == ArgKind::Key)?;
+    Some(parse(field, Some(key)))
 }
 
 /// The known name that differs least from `name`, if it is near enough to be meant.

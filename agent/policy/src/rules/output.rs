@@ -186,3 +186,18 @@ fn render(value: Value<'_>, out: &mut String) {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_told_as_the_text_spells_them() {
+        let mut remarks = Vec::new();
+        let text = "%proc.name (%20proc.name, %evt.arg[flags], %toupper(proc.cmdline)) 100%% %proc.nmae";
+        let fields = Output::new(text, &mut remarks).fields();
+        let told: Vec<String> = fields.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["proc.name", "evt.arg[flags]", "toupper(proc.cmdline)"]);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+    }
+}
