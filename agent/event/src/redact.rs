@@ -7,7 +7,7 @@
 //!
 //! # How it works
 //! A name is that of a field in rules or in ECS, or its beginning up to a dot. Whatever shows the
-//! same content goes with it ([`Field::shows`]): a command line tells the arguments. Encoders
+//! same content goes with it (`shows` of the registry): a command line tells the arguments. Encoders
 //! read fields through this; texts become [`REDACTED`], so that a reader sees that something was
 //! there, and what is no text is left out, so that it keeps its type.
 //!

@@ -2,7 +2,7 @@
 //!
 //! [`Encoding`] names a form; [`Form`] is what one sink uses: the form, what is taken out of it, and
 //! the few settings that change a record. All forms but `compact` are written from the registry's
-//! rows, read through one [`view::View`], so that redaction holds for each of them.
+//! rows, read through one view, so that redaction holds for each of them.
 
 mod cef;
 mod compact;
