@@ -1,7 +1,11 @@
 //! Configuration of sinks: one `[[sink]]` table each, told apart by `type`.
 
+pub use crate::elastic::ElasticConfig;
+pub use crate::hec::HecConfig;
 pub use crate::kafka::KafkaConfig;
 use crate::ledger::Lane;
+pub use crate::otlp::OtlpConfig;
+pub use crate::webhook::WebhookConfig;
 pub use hostward_event::encode::Encoding;
 use hostward_event::encode::Form;
 use hostward_event::redact::Redaction;
@@ -20,6 +24,15 @@ pub enum Config {
     Stdout(StdoutConfig),
     /// Records in a topic of Apache Kafka.
     Kafka(Box<KafkaConfig>),
+    /// Bulk requests to Elasticsearch or OpenSearch; `opensearch` is another word for it.
+    #[serde(alias = "opensearch")]
+    Elastic(Box<ElasticConfig>),
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(Box<HecConfig>),
+    /// OpenTelemetry logs over HTTP.
+    Otlp(Box<OtlpConfig>),
+    /// A POST to whatever takes one.
+    Webhook(Box<WebhookConfig>),
 }
 
 /// When written events are forced to the disk (fdatasync).
@@ -232,6 +245,10 @@ impl Config {
             Self::File(file) => &file.name,
             Self::Stdout(stdout) => &stdout.name,
             Self::Kafka(kafka) => &kafka.name,
+            Self::Elastic(elastic) => &elastic.name,
+            Self::SplunkHec(hec) => &hec.name,
+            Self::Otlp(otlp) => &otlp.name,
+            Self::Webhook(webhook) => &webhook.name,
         }
     }
 
@@ -241,6 +258,10 @@ impl Config {
             Self::File(_) => "file",
             Self::Stdout(_) => "stdout",
             Self::Kafka(_) => "kafka",
+            Self::Elastic(_) => "elastic",
+            Self::SplunkHec(_) => "splunk_hec",
+            Self::Otlp(_) => "otlp",
+            Self::Webhook(_) => "webhook",
         }
     }
 
@@ -250,6 +271,10 @@ impl Config {
             Self::File(file) => file.filter.as_deref(),
             Self::Stdout(stdout) => stdout.filter.as_deref(),
             Self::Kafka(kafka) => kafka.filter.as_deref(),
+            Self::Elastic(elastic) => elastic.filter.as_deref(),
+            Self::SplunkHec(hec) => hec.filter.as_deref(),
+            Self::Otlp(otlp) => otlp.filter.as_deref(),
+            Self::Webhook(webhook) => webhook.filter.as_deref(),
         }
     }
 
@@ -259,6 +284,10 @@ impl Config {
             Self::File(file) => &file.redact,
             Self::Stdout(stdout) => &stdout.redact,
             Self::Kafka(kafka) => &kafka.redact,
+            Self::Elastic(elastic) => &elastic.redact,
+            Self::SplunkHec(hec) => &hec.redact,
+            Self::Otlp(otlp) => &otlp.redact,
+            Self::Webhook(webhook) => &webhook.redact,
         }
     }
 
@@ -270,8 +299,18 @@ impl Config {
             Self::File(file) => Form::new(file.encoding),
             Self::Stdout(stdout) => Form::new(stdout.encoding).colour(stdout.wants_colour()),
             Self::Kafka(kafka) => Form::new(kafka.encoding),
+            Self::Elastic(elastic) => Form::new(elastic.encoding),
+            Self::SplunkHec(hec) => Form::new(hec.encoding),
+            Self::Otlp(otlp) => Form::new(otlp.encoding),
+            Self::Webhook(webhook) => Form::new(webhook.encoding),
         }
         .redacted(redaction)
+    }
+
+    /// True when its events wait in the spool, if there is one. What nobody reads on a terminal an hour
+    /// later is no loss.
+    pub const fn is_spooled(&self) -> bool {
+        !matches!(self, Self::Stdout(_))
     }
 
     /// Its queue.
@@ -280,6 +319,10 @@ impl Config {
             Self::File(file) => &file.queue,
             Self::Stdout(stdout) => &stdout.queue,
             Self::Kafka(kafka) => &kafka.queue,
+            Self::Elastic(elastic) => &elastic.queue,
+            Self::SplunkHec(hec) => &hec.queue,
+            Self::Otlp(otlp) => &otlp.queue,
+            Self::Webhook(webhook) => &webhook.queue,
         }
     }
 
@@ -324,6 +367,10 @@ impl Config {
                     }
                 }
                 Self::Kafka(kafka) => kafka.validate(&mut report),
+                Self::Elastic(elastic) => elastic.validate(&mut report),
+                Self::SplunkHec(hec) => hec.validate(&mut report),
+                Self::Otlp(otlp) => otlp.validate(&mut report),
+                Self::Webhook(webhook) => webhook.validate(&mut report),
                 Self::Stdout(_) => {
                     stdouts += 1;
                     if stdouts > 1 {

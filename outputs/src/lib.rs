@@ -25,11 +25,12 @@
 //! - *A sink's thread panics*: its state is failed, and what it is offered is counted as dropped.
 //!
 //! # Not here
-//! No spool on disk yet: it will take the place of the queue's two lanes behind the same
-//! take-and-settle calls, with a cursor per sink instead of a removal. Retry here is per
-//! batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
+//! With a spool ([`Outputs::start_spooled`]) the events of all sinks but stdout wait on disk instead,
+//! with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry here is per batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
 //! compiled, as a closure: the rule language belongs to `hostward-policy`.
 
+mod backlog;
+mod condition;
 pub mod config;
 mod driver;
 pub mod elastic;
@@ -43,10 +44,12 @@ pub mod otlp;
 mod outputs;
 mod queue;
 mod sink;
+pub mod spool;
 mod status;
 pub mod stdout;
-mod weight;
+pub mod syslog;
 pub mod webhook;
+mod weight;
 
 pub use config::{Config, Problem};
 pub use ledger::{DropRange, Dropped, Lane, Reason};

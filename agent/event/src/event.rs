@@ -4,6 +4,7 @@ use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
 use crate::raw::{Gap, RawConnect, RawOpen, Source};
 use crate::{EventId, EventKind, Text};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 /// The machine, the agent and its names: one snapshot shared by many events.
@@ -18,7 +19,8 @@ pub struct Surroundings {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Body {
     /// The process's snapshot says it all.
     Exec {
@@ -108,7 +110,8 @@ impl Event {
 }
 
 /// Falco's priorities, most urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// System unusable.
     Emergency,
@@ -170,7 +173,7 @@ impl Priority {
 }
 
 /// What a rule is, shared by all its alerts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleInfo {
     /// `rule.name`.
     pub name: Text,
@@ -194,7 +197,8 @@ pub struct RuleInfo {
 }
 
 /// How a response applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Record what would have been done.
     Monitor,
@@ -213,7 +217,8 @@ impl Mode {
 }
 
 /// What a response does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The evidence record.
     Alert,
@@ -232,7 +237,7 @@ impl Action {
 }
 
 /// The evidence of one decision: rule, response, outcome, times.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// The event that matched.
     pub trigger: EventId,
@@ -249,6 +254,7 @@ pub struct Alert {
     /// The strongest action of it.
     pub action: Action,
     /// Who carried the action out: `kernel`, `agent`, or empty.
+    #[serde(deserialize_with = "actor")]
     pub actor: &'static str,
     /// What became of it.
     pub outcome: Outcome,
@@ -258,4 +264,10 @@ pub struct Alert {
     pub matched_ns: i64,
     /// When the outcome was known, ns since the epoch.
     pub responded_ns: i64,
+}
+
+/// The word as the static text that it was; one that a newer agent knows is left out.
+fn actor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    Ok(["kernel", "agent"].into_iter().find(|known| *known == word).unwrap_or_default())
 }

@@ -16,6 +16,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
+/// Some servers close the connection while a request that is too large still arrives, so that their 413
+/// is never seen. Broken off so often in a row, requests above [`SUSPECT_BYTES`] are taken for that.
+const SUSPECT_AFTER: u32 = 2;
+const SUSPECT_BYTES: usize = 128 << 10;
+
 /// See the module.
 pub(crate) struct Courier<W> {
     wire: Arc<W>,
@@ -27,6 +32,8 @@ pub(crate) struct Courier<W> {
     vitals: Vitals,
     /// The destination has taken an event before: a refusal is then worth something.
     has_delivered: bool,
+    /// Requests in a row that broke off without a reply.
+    cut_off: u32,
     requests: u64,
     split_requests: u64,
 }
@@ -57,6 +64,7 @@ impl<W: Wire> Courier<W> {
             vitals: Vitals::new(settings.name.clone()),
             opener: Opener::new(settings, login),
             has_delivered: false,
+            cut_off: 0,
             requests: 0,
             split_requests: 0,
         }
@@ -115,6 +123,7 @@ impl<W: Wire> Courier<W> {
 
     fn landed(&mut self, flown: Flown, run: &mut Run, waiting: &mut VecDeque<Part>) {
         let Flown { part, took, outcome } = flown;
+        self.suspect(&part, &outcome);
         match outcome {
             Outcome::Delivered => {
                 self.pace.replied(took);
@@ -142,6 +151,15 @@ impl<W: Wire> Courier<W> {
                 }
                 run.fail(failure);
             }
+        }
+    }
+
+    fn suspect(&mut self, part: &Part, outcome: &Outcome) {
+        let is_cut_off = matches!(outcome, Outcome::Kept(failure) if failure.is_cut_off);
+        self.cut_off = if is_cut_off { self.cut_off + 1 } else { 0 };
+        if self.cut_off >= SUSPECT_AFTER && part.bytes() > SUSPECT_BYTES {
+            self.room.too_large(part.bytes());
+            self.cut_off = 0;
         }
     }
 

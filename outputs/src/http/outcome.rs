@@ -15,34 +15,37 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The server is not able to take as much as it is offered.
     pub is_overload: bool,
+    /// The connection broke before there was a reply.
+    pub is_cut_off: bool,
 }
 
 impl Failure {
     /// It may pass by itself.
     pub(crate) const fn passing(message: String) -> Self {
-        Self { kind: FailureKind::Passing, message, retry_after: None, is_overload: false }
+        Self { kind: FailureKind::Passing, message, retry_after: None, is_overload: false, is_cut_off: false }
     }
 
     /// The server is overloaded.
     pub(crate) const fn overload(message: String, retry_after: Option<Duration>) -> Self {
-        Self { kind: FailureKind::Passing, message, retry_after, is_overload: true }
+        Self { kind: FailureKind::Passing, message, retry_after, is_overload: true, is_cut_off: false }
     }
 
     /// A person has to do something.
     pub(crate) const fn needs_help(message: String) -> Self {
-        Self { kind: FailureKind::NeedsHelp, message, retry_after: None, is_overload: false }
+        Self { kind: FailureKind::NeedsHelp, message, retry_after: None, is_overload: false, is_cut_off: false }
     }
 
     /// Of two the one that an operator should hear of, with the longer wait.
     pub(crate) fn worse(self, other: Self) -> Self {
         let retry_after = self.retry_after.max(other.retry_after);
         let is_overload = self.is_overload || other.is_overload;
+        let is_cut_off = self.is_cut_off || other.is_cut_off;
         let worse = if other.kind == FailureKind::NeedsHelp && self.kind != FailureKind::NeedsHelp {
             other
         } else {
             self
         };
-        Self { retry_after, is_overload, ..worse }
+        Self { retry_after, is_overload, is_cut_off, ..worse }
     }
 }
 
@@ -53,6 +56,7 @@ impl From<NetFailure> for Failure {
             message: format!("{failure}; {}", failure.hint()),
             retry_after: None,
             is_overload: matches!(failure, NetFailure::TimedOut { .. }),
+            is_cut_off: matches!(failure, NetFailure::Broken { .. } | NetFailure::Closed { .. }),
         }
     }
 }

@@ -463,3 +463,6 @@ fn oversize(bytes: usize, limit: usize) -> String {
 fn describe(code: Code) -> String {
     KafkaError::Global(code).to_string().trim_start_matches("Global error: ").to_owned()
 }
+
+#[cfg(test)]
+mod tests;

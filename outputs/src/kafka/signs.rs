@@ -139,6 +139,12 @@ impl Signs {
         self.alive_at
     }
 
+    /// As if it had been silent for so much longer.
+    #[cfg(test)]
+    pub(super) fn age(&mut self, by: Duration) {
+        self.alive_at = self.alive_at.checked_sub(by).unwrap();
+    }
+
     /// When an event last arrived.
     pub(super) const fn progress_at(&self) -> Option<Instant> {
         self.progress_at

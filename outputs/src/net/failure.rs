@@ -80,6 +80,14 @@ pub enum NetFailure {
         /// What it said, escaped.
         reply: String,
     },
+    /// The other side does not take it now.
+    #[error("{peer}: does not take it now: {reply}")]
+    Busy {
+        /// Host and port.
+        peer: String,
+        /// What it said, escaped.
+        reply: String,
+    },
     /// The other side said something that makes no sense.
     #[error("{peer}: senseless reply: {reply}")]
     Senseless {
@@ -115,6 +123,7 @@ impl NetFailure {
             | Self::Proxy { forbids: false, .. }
             | Self::Broken { .. }
             | Self::Closed { .. }
+            | Self::Busy { .. }
             | Self::Senseless { .. } => FailureKind::Passing,
         }
     }
@@ -132,6 +141,7 @@ impl NetFailure {
             Self::Broken { .. } | Self::Closed { .. } => {
                 "the server or something between closed it; it is tried again"
             }
+            Self::Busy { .. } => "check the server's log and its queues; it is tried again",
             Self::Refused { .. } => "check the server's log and configuration",
             Self::Senseless { .. } => "check that the address and port are those of such a server",
         }

@@ -209,7 +209,7 @@ fn build(config: &TlsConfig) -> Result<ClientConfig, TlsFailure> {
 fn verifier(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Verifier, TlsFailure> {
     let pins = config.pin_sha256.iter().filter_map(|pin| parse_pin(pin)).collect();
     if config.insecure_skip_verify {
-        return Ok(Verifier::new(None, pins, provider));
+        return Ok(Verifier::new(None, None, pins, provider));
     }
     let roots = match &config.ca_file {
         Some(path) => {
@@ -225,7 +225,9 @@ fn verifier(config: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Verifi
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|source| TlsFailure::Verifier { source })?;
-    Ok(Verifier::new(Some(chain), pins, provider))
+    // HTTP clients dial by the URL and cannot be told another name.
+    let name = config.server_name.clone().and_then(|name| ServerName::try_from(name).ok());
+    Ok(Verifier::new(Some(chain), name, pins, provider))
 }
 
 /// One bad certificate in the system's store is no reason to trust none of it.

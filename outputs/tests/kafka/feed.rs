@@ -8,16 +8,16 @@ use hostward_outputs::kafka::KafkaConfig;
 use hostward_outputs::{Config, Outputs, SinkSpec, SinkStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// 2025-10-09T08:00:00Z.
-pub(crate) const TIME_MS: i64 = 1_760_000_000_000;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One agent with one kafka sink. The ids of what it sends are those of 1, 2, 3 …
 pub(crate) struct Feed {
     pub(crate) outputs: Outputs,
     around: Arc<Surroundings>,
     sent: AtomicU64,
+    /// `@timestamp` of all events. A broker forgets a producer whose last record is a day old by its
+    /// timestamp, and with it which batches it has: old events would not be the same test.
+    pub(crate) time_ms: i64,
 }
 
 impl Feed {
@@ -32,6 +32,7 @@ impl Feed {
             outputs: Outputs::start(vec![SinkSpec { config, filter: None }]).unwrap(),
             around: Arc::new(around),
             sent: AtomicU64::new(0),
+            time_ms: i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap(),
         }
     }
 
@@ -47,7 +48,7 @@ impl Feed {
             self.outputs.push(&Arc::new(Event {
                 id: id(sequence),
                 sequence,
-                time_ns: TIME_MS * 1_000_000 + 999_999,
+                time_ns: self.time_ms * 1_000_000 + 999_999,
                 created_ns: 0,
                 source: None,
                 tid: 7,

@@ -13,6 +13,8 @@ mod reader;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]
+mod server;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of other sinks, which use the rest")]
 #[path = "../support/mod.rs"]
 mod support;

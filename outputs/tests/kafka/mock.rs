@@ -1,6 +1,6 @@
 //! Errors of brokers, one after another, by librdkafka's mock cluster.
 
-use crate::feed::{Feed, TIME_MS, id};
+use crate::feed::{Feed, id};
 use crate::reader::{Count, count, read};
 use hostward_outputs::{Reason, State};
 use rdkafka::mocking::MockCluster;
@@ -37,7 +37,7 @@ fn a_record_has_its_key_headers_and_time() {
     for record in &records {
         assert_eq!(record.key.as_deref(), Some(&b"machine-1"[..]));
         assert_eq!(record.partition, records[0].partition, "one key, one partition");
-        assert_eq!(record.time_ms, TIME_MS);
+        assert_eq!(record.time_ms, feed.time_ms);
         let headers: Vec<_> =
             record.headers.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let id = in_order.next().unwrap();

@@ -4,5 +4,6 @@
 //! Every test program takes it in by `#[path = "../support/mod.rs"] mod support;`.
 
 pub(crate) mod certs;
+pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod service;

@@ -18,6 +18,8 @@ pub(super) const WRONG_PIN: &str = "the server's key has none of the pins";
 pub(super) struct Verifier {
     /// None: any chain will do.
     chain: Option<Arc<WebPkiServerVerifier>>,
+    /// The name to verify in place of the one that was dialled.
+    name: Option<ServerName<'static>>,
     /// Empty: any key will do.
     pins: Vec<[u8; 32]>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -26,10 +28,11 @@ pub(super) struct Verifier {
 impl Verifier {
     pub(super) fn new(
         chain: Option<Arc<WebPkiServerVerifier>>,
+        name: Option<ServerName<'static>>,
         pins: Vec<[u8; 32]>,
         provider: &CryptoProvider,
     ) -> Self {
-        Self { chain, pins, algorithms: provider.signature_verification_algorithms }
+        Self { chain, name, pins, algorithms: provider.signature_verification_algorithms }
     }
 }
 
@@ -43,6 +46,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if let Some(chain) = &self.chain {
+            let server_name = self.name.as_ref().unwrap_or(server_name);
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
         if !self.pins.is_empty() {
