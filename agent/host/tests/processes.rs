@@ -34,8 +34,14 @@ fn sleeper(dir: &Path, name: &[u8], args: &[&[u8]]) -> Sleeper {
     let mut command = Command::new(&program);
     command.current_dir(dir).stdin(Stdio::null()).args(args.iter().map(|arg| OsStr::from_bytes(arg)));
     let child = Sleeper(command.process_group(0).spawn().unwrap());
-    // spawn returns after the exec, so the name is there.
-    assert!(fs::read(format!("/proc/{}/comm", child.0.id())).unwrap().len() > 1);
+    // spawn returns when the new image takes over, a moment before its name and arguments are in place.
+    let proc = format!("/proc/{}", child.0.id());
+    let begun = std::time::Instant::now();
+    while fs::read(format!("{proc}/cmdline")).unwrap().is_empty() {
+        assert!(begun.elapsed().as_secs() < 10, "the child has no arguments");
+        std::thread::yield_now();
+    }
+    assert!(fs::read(format!("{proc}/comm")).unwrap().len() > 1);
     child
 }
 
