@@ -238,7 +238,7 @@ fn programs_stay_within_their_verifier_budget() {
         ("exec", 30_000),
         ("exit", 500),
         ("fork", 410),
-        ("open", 95_500),
+        ("open", 105_500),
     ]);
     let sensor = Sensor::load(&Config::default(), &everything()).unwrap();
     let counted = sensor.verified_instructions();
