@@ -8,7 +8,7 @@
 //! loop is a global function, which it checks once and not at each call. Each branch that comes back
 //! to the loop's head is paid for in every round, so there are as few as can be.
 
-use crate::kernel::dentry::{LINK_BYTES, Link, Location, mount_of, mount_root, mounted_on, vfsmount_of};
+use crate::kernel::dentry::{LINK_BYTES, Link, Location, MountLink, mount_of, vfsmount_of};
 use crate::mem::{Slot, slot_at};
 use hostward_abi::record::TEXT_BYTES_MAX;
 
@@ -24,7 +24,7 @@ const CUT: u64 = 1 << 32;
 pub struct Walk {
     dentry: u64,
     mount: u64,
-    mount_root: u64,
+    mount_link: MountLink,
     stop_dentry: u64,
     stop_mnt: u64,
     /// Bytes of the component so far, when a text is scanned.
@@ -61,7 +61,7 @@ impl Walk {
         let mount = mount_of(from.mnt);
         set!((*walk).dentry, from.dentry as u64);
         set!((*walk).mount, mount);
-        set!((*walk).mount_root, mount_root(mount));
+        MountLink::read(&raw mut (*walk).mount_link, mount);
         set!((*walk).stop_dentry, root.dentry as u64);
         set!((*walk).stop_mnt, root.mnt as u64);
     }
@@ -79,16 +79,16 @@ impl Walk {
         if stop == 0 {
             return Step::Root;
         }
-        if dentry == get!((*walk).mount_root) {
-            let (parent, mountpoint) = mounted_on(mount);
+        if dentry == get!((*walk).mount_link.root) {
+            let parent = get!((*walk).mount_link.parent);
             // At the top a mount is on itself. A mount that cannot be read gives null here, and a
             // null dentry ends the walk in the next round.
             if parent == mount {
                 return Step::Root;
             }
-            set!((*walk).dentry, mountpoint);
+            set!((*walk).dentry, get!((*walk).mount_link.mountpoint));
             set!((*walk).mount, parent);
-            set!((*walk).mount_root, mount_root(parent));
+            MountLink::read(&raw mut (*walk).mount_link, parent);
             return Step::Crossed;
         }
         let link = Link::read(&raw mut (*walk).link, dentry);

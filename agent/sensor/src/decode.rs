@@ -307,6 +307,9 @@ fn connect(body: &ConnectBody, texts: [&[u8]; 2], bytes: &Bytes) -> RawConnect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostward_abi::Wire;
+    use hostward_abi::record::{Malformed, NAME_BYTES_MAX};
+    use proptest::prelude::*;
 
     #[test]
     fn a_walk_is_turned_round() {
@@ -337,5 +340,71 @@ mod tests {
         let mapped = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().octets();
         let expected: SocketAddr = "192.0.2.7:443".parse().unwrap();
         assert_eq!(endpoint(AF_INET6, mapped, 443), Some(Endpoint::Ip(expected)));
+    }
+
+    /// Where a kind's `text_bytes` begin in a record, and how many they are.
+    const TEXTS: [(u8, usize, usize); 4] = [
+        (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 12, 6),
+        (kind::SEED, Header::BYTES + ProcessBody::BYTES - 12, 6),
+        (kind::OPEN, Header::BYTES + OpenBody::BYTES - 8, 4),
+        (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 2),
+    ];
+
+    /// A record that only a program could have written: any values, lengths that add up.
+    fn record() -> impl Strategy<Value = Vec<u8>> {
+        let texts = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..NAME_BYTES_MAX as usize), 6);
+        (prop::sample::select(TEXTS.to_vec()), prop::collection::vec(any::<u8>(), 400), texts).prop_map(
+            |((kind, at, count), noise, texts)| {
+                let fixed = match kind {
+                    kind::OPEN => OpenBody::BYTES,
+                    kind::CONNECT => ConnectBody::BYTES,
+                    _ => ProcessBody::BYTES,
+                };
+                let mut record = noise[..Header::BYTES + fixed].to_vec();
+                for (index, text) in texts.iter().take(count).enumerate() {
+                    record[at + index * 2..][..2].copy_from_slice(&(text.len() as u16).to_ne_bytes());
+                    record.extend_from_slice(text);
+                }
+                let len = record.len() as u32;
+                record[..4].copy_from_slice(&len.to_ne_bytes());
+                (record[4], record[5]) = (kind, hostward_abi::VERSION);
+                record
+            },
+        )
+    }
+
+    fn decode(bytes: Vec<u8>) -> Result<(), Malformed> {
+        let bytes = Bytes::from(bytes);
+        let record = Record::parse(&bytes)?;
+        let told = event(&record, &bytes, Rung::BtfTracepoint, 0).is_some();
+        assert_eq!(told, seed(&record, &bytes).is_none(), "a record is an event or a seed");
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_of_a_program_is_decoded(record in record()) {
+            prop_assert_eq!(decode(record), Ok(()));
+        }
+
+        #[test]
+        fn a_changed_record_does_no_harm(
+            mut record in record(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            for (at, byte) in changes {
+                let at = at.index(record.len());
+                record[at] = byte;
+            }
+            let _ = decode(record.clone());
+            record.truncate(cut.index(record.len()));
+            prop_assert!(decode(record).is_err(), "its length is no more what it says");
+        }
+
+        #[test]
+        fn any_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = decode(bytes);
+        }
     }
 }

@@ -109,6 +109,7 @@ impl Preflight {
             lsm(root),
             cgroup(root),
             tracefs(root),
+            perf(root),
             jit(root),
         ];
         Self { checks }
@@ -232,6 +233,18 @@ fn tracefs(root: &Path) -> Check {
     }
 }
 
+/// Debian and Android go beyond the mainline's 2: from 3 on only CAP_SYS_ADMIN may open tracepoints.
+fn perf(root: &Path) -> Check {
+    let hint = "give CAP_SYS_ADMIN, or sysctl kernel.perf_event_paranoid=2; without it opens and connects are not seen";
+    let told = text(root, "proc/sys/kernel/perf_event_paranoid");
+    let Some(level) = told.and_then(|level| level.trim().parse::<i32>().ok()) else {
+        return check("perf", Level::Ok, "unknown", hint);
+    };
+    let allowed = level <= 2 || Privileges::under(root).has(CAP_SYS_ADMIN);
+    let grade = if allowed { Level::Ok } else { Level::Warn };
+    check("perf", grade, format!("kernel.perf_event_paranoid={level}"), hint)
+}
+
 fn jit(root: &Path) -> Check {
     let hint = "sysctl net.core.bpf_jit_enable=1; interpreted programs cost several times as much";
     match text(root, "proc/sys/net/core/bpf_jit_enable").as_deref().map(str::trim) {
@@ -273,6 +286,7 @@ mod tests {
             ("proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"),
             ("sys/kernel/tracing/events/enable", ""),
             ("proc/sys/net/core/bpf_jit_enable", "1\n"),
+            ("proc/sys/kernel/perf_event_paranoid", "3\n"),
         ]);
         assert_eq!(preflight.worst(), Level::Ok, "{preflight:?}");
         assert_eq!(level(&preflight, "lockdown").1, "integrity");
@@ -285,6 +299,7 @@ mod tests {
             ("proc/sys/kernel/osrelease", "4.19.0-27-amd64\n"),
             ("proc/self/status", "CapEff:\t0000008000000000\n"),
             ("sys/kernel/security/lockdown", "none integrity [confidentiality]\n"),
+            ("proc/sys/kernel/perf_event_paranoid", "3\n"),
         ]);
         for name in ["kernel", "btf", "capabilities", "lockdown"] {
             assert_eq!(level(&preflight, name).0, Level::Fail, "{name}");
@@ -292,6 +307,7 @@ mod tests {
         assert_eq!(level(&preflight, "capabilities").1, "missing CAP_PERFMON");
         assert_eq!(level(&preflight, "tracefs").0, Level::Warn);
         assert_eq!(level(&preflight, "cgroup").0, Level::Warn);
+        assert_eq!(level(&preflight, "perf").0, Level::Warn);
     }
 
     #[test]

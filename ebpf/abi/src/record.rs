@@ -26,8 +26,7 @@ pub mod kind {
     pub const OPEN: u8 = 4;
     /// [`Body::Connect`](super::Body::Connect).
     pub const CONNECT: u8 = 5;
-    /// [`Body::Process`](super::Body::Process), from the task iterator. Its header's `seq` is the
-    /// process id, in the initial pid namespace, of the task that reads the iterator.
+    /// [`Body::Process`](super::Body::Process), from the task iterator; without sequence number.
     pub const SEED: u8 = 0x40;
 }
 

@@ -137,7 +137,7 @@ unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request) {
         filter.wants_text(slot, class)
             || (is_relative(slot) && filter.wants_location(slot, base(task, request), root, class))
     } else {
-        filter.wants_location(slot, file.location::<Probe>(), root, class)
+        filter.wants_location(slot, file.probe_location(), root, class)
     };
     if wanted && let Some(ticket) = out::attempt(kind::OPEN) {
         if argument == 0 {
@@ -156,7 +156,7 @@ unsafe fn base(task: Task, request: Request) -> Location {
     if request.dirfd == AT_FDCWD {
         task.cwd::<Current>()
     } else {
-        task.open_file(request.dirfd as u32).location::<Probe>()
+        task.open_file(request.dirfd as u32).probe_location()
     }
 }
 
@@ -194,7 +194,7 @@ unsafe fn collect(
     // Null too when another thread closed the descriptor before we looked.
     if !file.0.is_null() {
         file.inode::<Probe>().fill::<Probe>(&raw mut (*body).inode);
-        let (bytes, cut) = path::append(slot, file.location::<Probe>(), root);
+        let (bytes, cut) = path::append(slot, file.probe_location(), root);
         (*body).text_bytes[2] = bytes;
         bits |= open_bit::FILE
             | if cut { open_bit::PATH_CUT } else { 0 }

@@ -46,7 +46,7 @@ pub unsafe fn fixed(body: *mut ProcessBody, task: Task) {
 pub unsafe fn program(slot: *mut Slot, body: *mut ProcessBody, task: Task) {
     let file = task.mm::<Typed>().exe_file::<Typed>();
     file.inode::<Typed>().fill::<Typed>(&raw mut (*body).exe);
-    let location = file.location::<Typed>();
+    let location = file.location();
     let (bytes, cut) = path::append(slot, location, task.root::<Typed>());
     (*body).text_bytes[1] = bytes;
     if cut {

@@ -90,21 +90,27 @@ pub fn vfsmount_of(mount: u64) -> u64 {
     mount.wrapping_add(off!(mount_mnt) as u64)
 }
 
-/// Root directory of a mount.
-///
-/// # Safety
-/// `mount` is a struct mount.
-#[inline(always)]
-pub unsafe fn mount_root(mount: u64) -> u64 {
-    Probe::load(vfsmount_of(mount) as *const u8, off!(vfsmount_root))
+/// How a mount hangs in the tree, copied into map memory in one read: the fields lie together (the
+/// agent checks).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct MountLink {
+    /// The mount that it is on; itself at the top.
+    pub parent: u64,
+    /// The directory there.
+    pub mountpoint: u64,
+    /// Its own root directory.
+    pub root: u64,
 }
 
-/// The mount that a mount is on (itself at the top), and the directory there.
-///
-/// # Safety
-/// `mount` is a struct mount.
-#[inline(always)]
-pub unsafe fn mounted_on(mount: u64) -> (u64, u64) {
-    let mount = mount as *const u8;
-    (Probe::load(mount, off!(mount_parent)), Probe::load(mount, off!(mount_mountpoint)))
+impl MountLink {
+    /// Copies that of `mount` to `to`; zeros when it cannot be read.
+    ///
+    /// # Safety
+    /// `to` is map memory.
+    #[inline(always)]
+    pub unsafe fn read(to: *mut Self, mount: u64) {
+        let from = (mount as *const u8).wrapping_add(off!(mount_parent) as usize);
+        copy(to.cast(), size_of::<Self>() as u32, from);
+    }
 }

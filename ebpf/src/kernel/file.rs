@@ -2,7 +2,7 @@
 
 use super::dentry::Location;
 use super::inode::Inode;
-use super::{Access, Probe};
+use super::{Access, Probe, Typed};
 use crate::off;
 
 /// FMODE_CREATED, include/linux/fs.h.
@@ -20,8 +20,16 @@ impl File {
     }
 
     #[inline(always)]
-    pub unsafe fn location<A: Access>(self) -> Location {
-        Location { mnt: A::load(self.0, off!(file_mnt)), dentry: A::load(self.0, off!(file_dentry)) }
+    pub unsafe fn location(self) -> Location {
+        Location { mnt: Typed::load(self.0, off!(file_mnt)), dentry: Typed::load(self.0, off!(file_dentry)) }
+    }
+
+    /// [`Self::location`] of a file that the verifier knows no type of, in one read: `struct path` is
+    /// two pointers.
+    #[inline(always)]
+    pub unsafe fn probe_location(self) -> Location {
+        let [mnt, dentry]: [*const u8; 2] = Probe::load(self.0, off!(file_mnt));
+        Location { mnt, dentry }
     }
 
     /// The open that gave this file made it.
