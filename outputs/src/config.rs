@@ -266,6 +266,12 @@ impl Config {
         .redacted(redaction)
     }
 
+    /// True when its events wait in the spool, if there is one. What nobody reads on a terminal an hour
+    /// later is no loss.
+    pub const fn is_spooled(&self) -> bool {
+        !matches!(self, Self::Stdout(_))
+    }
+
     /// Its queue.
     pub const fn queue(&self) -> &QueueConfig {
         match self {
