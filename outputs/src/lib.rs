@@ -32,13 +32,19 @@
 
 pub mod config;
 mod driver;
+pub mod elastic;
 pub mod file;
+pub mod hec;
+pub mod http;
 mod ledger;
+pub mod net;
+pub mod otlp;
 mod outputs;
 mod queue;
 mod sink;
 mod status;
 pub mod stdout;
+pub mod webhook;
 mod weight;
 
 pub use config::{Config, Problem};
