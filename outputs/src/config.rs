@@ -1,6 +1,10 @@
 //! Configuration of sinks: one `[[sink]]` table each, told apart by `type`.
 
+pub use crate::elastic::ElasticConfig;
+pub use crate::hec::HecConfig;
 use crate::ledger::Lane;
+pub use crate::otlp::OtlpConfig;
+pub use crate::webhook::WebhookConfig;
 pub use hostward_event::encode::Encoding;
 use hostward_event::encode::Form;
 use hostward_event::redact::Redaction;
@@ -17,6 +21,15 @@ pub enum Config {
     File(FileConfig),
     /// The live view.
     Stdout(StdoutConfig),
+    /// Bulk requests to Elasticsearch or OpenSearch; `opensearch` is another word for it.
+    #[serde(alias = "opensearch")]
+    Elastic(Box<ElasticConfig>),
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(Box<HecConfig>),
+    /// OpenTelemetry logs over HTTP.
+    Otlp(Box<OtlpConfig>),
+    /// A POST to whatever takes one.
+    Webhook(Box<WebhookConfig>),
 }
 
 /// When written events are forced to the disk (fdatasync).
@@ -228,6 +241,10 @@ impl Config {
         match self {
             Self::File(file) => &file.name,
             Self::Stdout(stdout) => &stdout.name,
+            Self::Elastic(elastic) => &elastic.name,
+            Self::SplunkHec(hec) => &hec.name,
+            Self::Otlp(otlp) => &otlp.name,
+            Self::Webhook(webhook) => &webhook.name,
         }
     }
 
@@ -236,6 +253,10 @@ impl Config {
         match self {
             Self::File(_) => "file",
             Self::Stdout(_) => "stdout",
+            Self::Elastic(_) => "elastic",
+            Self::SplunkHec(_) => "splunk_hec",
+            Self::Otlp(_) => "otlp",
+            Self::Webhook(_) => "webhook",
         }
     }
 
@@ -244,6 +265,10 @@ impl Config {
         match self {
             Self::File(file) => file.filter.as_deref(),
             Self::Stdout(stdout) => stdout.filter.as_deref(),
+            Self::Elastic(elastic) => elastic.filter.as_deref(),
+            Self::SplunkHec(hec) => hec.filter.as_deref(),
+            Self::Otlp(otlp) => otlp.filter.as_deref(),
+            Self::Webhook(webhook) => webhook.filter.as_deref(),
         }
     }
 
@@ -252,6 +277,10 @@ impl Config {
         match self {
             Self::File(file) => &file.redact,
             Self::Stdout(stdout) => &stdout.redact,
+            Self::Elastic(elastic) => &elastic.redact,
+            Self::SplunkHec(hec) => &hec.redact,
+            Self::Otlp(otlp) => &otlp.redact,
+            Self::Webhook(webhook) => &webhook.redact,
         }
     }
 
@@ -262,6 +291,10 @@ impl Config {
         match self {
             Self::File(file) => Form::new(file.encoding),
             Self::Stdout(stdout) => Form::new(stdout.encoding).colour(stdout.wants_colour()),
+            Self::Elastic(elastic) => Form::new(elastic.encoding),
+            Self::SplunkHec(hec) => Form::new(hec.encoding),
+            Self::Otlp(otlp) => Form::new(otlp.encoding),
+            Self::Webhook(webhook) => Form::new(webhook.encoding),
         }
         .redacted(redaction)
     }
@@ -277,6 +310,10 @@ impl Config {
         match self {
             Self::File(file) => &file.queue,
             Self::Stdout(stdout) => &stdout.queue,
+            Self::Elastic(elastic) => &elastic.queue,
+            Self::SplunkHec(hec) => &hec.queue,
+            Self::Otlp(otlp) => &otlp.queue,
+            Self::Webhook(webhook) => &webhook.queue,
         }
     }
 
@@ -320,6 +357,10 @@ impl Config {
                         report("path", what, "give each file sink a path of its own");
                     }
                 }
+                Self::Elastic(elastic) => elastic.validate(&mut report),
+                Self::SplunkHec(hec) => hec.validate(&mut report),
+                Self::Otlp(otlp) => otlp.validate(&mut report),
+                Self::Webhook(webhook) => webhook.validate(&mut report),
                 Self::Stdout(_) => {
                     stdouts += 1;
                     if stdouts > 1 {

@@ -134,7 +134,7 @@ impl Outputs {
             let queue = config.queue().clone();
             let form = config.form();
             let filter = wanted(&form, filter);
-            let encoder = encoder(form);
+            let encoder = encoder(form.clone());
             match config {
                 Config::File(file) => {
                     outputs.add(name, kind, queue, filter, move || {
@@ -144,6 +144,18 @@ impl Outputs {
                 }
                 Config::Stdout(_) => {
                     outputs.add(name, kind, queue, filter, move || StdoutSink::new(encoder))?;
+                }
+                Config::Elastic(elastic) => {
+                    outputs.add(name, kind, queue, filter, move || crate::elastic::sink(&elastic, form))?;
+                }
+                Config::SplunkHec(hec) => {
+                    outputs.add(name, kind, queue, filter, move || crate::hec::sink(&hec, form))?;
+                }
+                Config::Otlp(otlp) => {
+                    outputs.add(name, kind, queue, filter, move || crate::otlp::sink(&otlp, form))?;
+                }
+                Config::Webhook(webhook) => {
+                    outputs.add(name, kind, queue, filter, move || crate::webhook::sink(&webhook, form))?;
                 }
             }
         }
