@@ -12,7 +12,7 @@ pub const RUNTIME_DIR: &str = "/run/hostward";
 pub const CONFIG_FILE: &str = "/etc/hostward/hostward.toml";
 
 const EXIT_CODES: &str = "Exit codes: 0 ok; status: 1 degraded, 2 failed, 3 not running; 64 usage; 65 bad capture; \
-70 bug; 73 cannot write; 75 another agent runs; 77 no privilege or kernel cannot; 78 configuration or rules wrong.";
+69 destination unreachable; 70 bug; 73 cannot write; 75 another agent runs; 77 no privilege or kernel cannot; 78 configuration or rules wrong.";
 
 /// Watches this host and ships what happens to a SIEM.
 #[derive(Parser, Debug)]
@@ -37,6 +37,9 @@ pub enum Command {
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Prepare a destination.
+    #[command(subcommand)]
+    Setup(SetupVerb),
     /// Work with rule files.
     #[command(subcommand)]
     Rules(RulesVerb),
@@ -136,6 +139,42 @@ pub struct ConfigCheck {
     /// Configuration file.
     #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     pub config: PathBuf,
+    /// Then try every sink: name, connection, TLS, login, permission. Nothing is sent.
+    #[arg(long)]
+    pub connect: bool,
+}
+
+/// `hostward setup …`
+#[derive(Subcommand, Debug)]
+pub enum SetupVerb {
+    /// Install index templates, lifecycle and data streams in the Elasticsearch or OpenSearch that a sink names.
+    Elastic(SetupElastic),
+}
+
+/// `hostward setup elastic`
+#[derive(Args, Debug)]
+pub struct SetupElastic {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub config: PathBuf,
+    /// Only the sink of this name; without it every sink of type elastic.
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+    /// Tell what would be sent, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Days after which events are deleted.
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    pub retention_days: u32,
+    /// A backing index is left for a new one at this size of a primary shard, GB.
+    #[arg(long, value_name = "GB", default_value_t = 30)]
+    pub rollover_gb: u32,
+    /// A backing index is left for a new one at this age, days.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub rollover_days: u32,
+    /// Copies of each shard [default: the server's].
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u32>,
 }
 
 /// `hostward rules …`

@@ -18,6 +18,8 @@ pub enum Exit {
     Usage = 64,
     /// An input file is no capture, or is cut (EX_DATAERR).
     BadInput = 65,
+    /// `config check --connect`, `setup`: a destination cannot be reached or refuses (EX_UNAVAILABLE).
+    Unreachable = 69,
     /// A bug in the agent (EX_SOFTWARE).
     Bug = 70,
     /// A file or directory of the agent cannot be made or written (EX_CANTCREAT).

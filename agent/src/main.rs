@@ -26,7 +26,7 @@ mod systemd;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use cli::{Cli, Command, ConfigVerb, RulesVerb};
+use cli::{Cli, Command, ConfigVerb, RulesVerb, SetupVerb};
 use exit::{Exit, Failure};
 use std::process::ExitCode;
 
@@ -58,6 +58,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Events(args) => commands::events::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Config(ConfigVerb::Check(args)) => commands::check::run(args),
+        Command::Setup(SetupVerb::Elastic(args)) => commands::setup::elastic(args),
         Command::Rules(RulesVerb::Check(args)) => commands::rules::check(args),
         Command::Rules(RulesVerb::List(args)) => commands::rules::list(args),
         Command::Fields(args) => commands::fields::run(args),

@@ -25,20 +25,49 @@ pub struct SinkReport {
     pub target: String,
     /// How it is.
     pub state: State,
-    /// Why it is not ok; empty when it is.
+    /// Why it is not ok, or its latest failure; empty when there was none.
     pub last_error: String,
+    /// When that was last seen, ms since the epoch.
+    pub last_error_unix_ms: Option<i64>,
     /// Events accepted for it.
     pub accepted: u64,
     /// Events it has acknowledged.
     pub delivered: u64,
-    /// Events that wait.
+    /// Events that wait, in the spool or in memory.
     pub queued: u64,
+    /// Their size, bytes.
+    pub queued_bytes: u64,
     /// Events handed to it and not yet acknowledged.
     pub in_flight: u64,
     /// Events dropped, by reason.
     pub dropped: Vec<(String, u64)>,
+    /// Events that the destination refused, kept in dead-letter files.
+    pub dlq: u64,
     /// Age of the oldest event that waits, ms.
     pub oldest_age_ms: u64,
+}
+
+impl SinkReport {
+    /// How far it is behind: ` · 1,204 waiting, oldest 35 s`; empty when it is not.
+    fn lag(&self) -> String {
+        match self.queued {
+            0 => String::new(),
+            waiting => format!("{} waiting, oldest {}", thousands(waiting), age(self.oldest_age_ms)),
+        }
+    }
+}
+
+/// One lane of the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneReport {
+    /// `alert` or `telemetry`.
+    pub lane: String,
+    /// Its size on disk, bytes.
+    pub disk_bytes: u64,
+    /// Its size at most, bytes.
+    pub max_bytes: u64,
+    /// Why it keeps events in memory only; empty when it does not.
+    pub degraded: String,
 }
 
 /// The whole report, made once a second.
@@ -74,6 +103,8 @@ pub struct Report {
     pub processes: usize,
     /// The sinks.
     pub sinks: Vec<SinkReport>,
+    /// The lanes of the spool; none when it is switched off.
+    pub spool: Vec<LaneReport>,
 }
 
 impl Report {
@@ -95,6 +126,7 @@ impl Report {
             kernel: Vec::new(),
             processes: 0,
             sinks: Vec::new(),
+            spool: Vec::new(),
         }
     }
 
@@ -110,11 +142,10 @@ impl Report {
         );
         for sink in &self.sinks {
             // Writing to a String cannot fail.
-            let _ = match (sink.state, sink.queued) {
-                (State::Ok, _) => write!(line, " · {} ok", sink.name),
-                (_, queued) => {
-                    write!(line, " · {} {} waiting ({})", sink.name, thousands(queued), sink.last_error)
-                }
+            let _ = match (sink.state, sink.lag()) {
+                (State::Ok, lag) if lag.is_empty() => write!(line, " · {} ok", sink.name),
+                (State::Ok, lag) => write!(line, " · {} {lag}", sink.name),
+                (_, lag) => write!(line, " · {} {lag} ({})", sink.name, sink.last_error),
             };
         }
         let bad = self.stages.iter().filter(|stage| stage.state != State::Ok);
@@ -168,7 +199,7 @@ impl fmt::Display for Report {
             let dropped: u64 = sink.dropped.iter().map(|(_, n)| n).sum();
             writeln!(
                 f,
-                "sink {} ({}): {}; {} accepted = {} delivered + {} queued + {} in flight + {} dropped",
+                "sink {} ({}): {}; {} accepted = {} delivered + {} waiting + {} in flight + {} dropped + {} dead letters",
                 sink.name,
                 sink.target,
                 word(sink.state),
@@ -176,14 +207,33 @@ impl fmt::Display for Report {
                 sink.delivered,
                 sink.queued,
                 sink.in_flight,
-                dropped
+                dropped,
+                sink.dlq
             )?;
+            if sink.queued > 0 {
+                writeln!(f, "  {}, {} KiB", sink.lag(), sink.queued_bytes.div_ceil(1024))?;
+            }
             for (reason, n) in &sink.dropped {
                 writeln!(f, "  dropped {n}: {reason}")?;
             }
             if !sink.last_error.is_empty() {
-                writeln!(f, "  last error: {}", sink.last_error)?;
+                let seen = sink
+                    .last_error_unix_ms
+                    .map_or_else(String::new, |ms| format!(" ({})", when(ms.saturating_mul(1_000_000))));
+                writeln!(f, "  last error{seen}: {}", sink.last_error)?;
             }
+        }
+        for lane in &self.spool {
+            let (used, most) = (lane.disk_bytes.div_ceil(1 << 20), lane.max_bytes >> 20);
+            writeln!(
+                f,
+                "spool, {} lane: {used} of {most} MiB{}",
+                lane.lane,
+                match lane.degraded.as_str() {
+                    "" => String::new(),
+                    why => format!("; in memory only: {why}"),
+                }
+            )?;
         }
         Ok(())
     }
@@ -199,6 +249,16 @@ const fn word(state: State) -> &'static str {
 
 fn when(ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(ns.into()).map_or_else(|_| "?".into(), |time| format!("{time:.0}"))
+}
+
+/// A time span in its largest unit.
+fn age(ms: u64) -> String {
+    match ms / 1000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// `1204` as `1,204`.
@@ -224,5 +284,14 @@ mod tests {
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1204), "1,204");
         assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn ages_are_read_in_their_largest_unit() {
+        assert_eq!(age(999), "0 s");
+        assert_eq!(age(119_999), "119 s");
+        assert_eq!(age(120_000), "2 min");
+        assert_eq!(age(7_200_000), "2 h");
+        assert_eq!(age(432_000_000), "5 days");
     }
 }

@@ -32,6 +32,7 @@
 mod backlog;
 mod condition;
 pub mod config;
+mod connect;
 mod driver;
 pub mod elastic;
 pub mod file;

@@ -39,6 +39,7 @@ use hostward_outputs::{Outputs, SinkSpec};
 use hostward_policy::Condition;
 use hostward_sensor::{Level, Sensor};
 use line::{Line, Message, Numbers};
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -119,7 +120,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Config, format!("masking: {error}"), "mend [masking]"))?;
     let capture = args.capture.as_deref().map(create_capture).transpose()?;
     let outputs = Arc::new(
-        Outputs::start(sinks(config, args)?)
+        Outputs::start_spooled(sinks(config, args)?, &config.spool.clone().resolved(&config.agent.state_dir))
             .map_err(|error| Failure::new(Exit::CannotWrite, error.to_string(), error.hint()))?,
     );
 
@@ -185,6 +186,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
         rings: Some(rings),
         started_ns: now_ns,
         tripped: Vec::new(),
+        failed_sinks: BTreeSet::new(),
     }
     .run()
 }
@@ -270,11 +272,8 @@ fn tell_problems(policy: &Policy, health: &Health) {
 
 /// The configured sinks, else a file in the state directory; on a terminal the live view besides.
 fn sinks(config: &Config, args: &cli::Run) -> Result<Vec<SinkSpec>, Failure> {
-    use hostward_outputs::config::{Config as SinkConfig, FileConfig, StdoutConfig};
-    let mut configs = config.sink.clone();
-    if configs.is_empty() {
-        configs.push(SinkConfig::File(FileConfig::default()));
-    }
+    use hostward_outputs::config::{Config as SinkConfig, StdoutConfig};
+    let mut configs = config.sinks();
     let shows = configs.iter().any(|sink| matches!(sink, SinkConfig::Stdout(_)));
     if !shows && !args.quiet && std::io::stdout().is_terminal() {
         configs.push(SinkConfig::Stdout(StdoutConfig { name: "live".into(), ..StdoutConfig::default() }));

@@ -8,14 +8,15 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Stage, State};
 use crate::policy::{Policy, Sources};
-use crate::report::{KernelCount, Report, SinkReport};
+use crate::report::{KernelCount, LaneReport, Report, SinkReport};
 use crate::systemd;
 use hostward_event::EventKind;
 use hostward_event::fact::{Fact, Input};
 use hostward_event::plan::KernelPlan;
+use hostward_outputs::spool::{Durability, LaneStatus};
 use hostward_outputs::{Outputs, SinkStatus};
 use hostward_sensor::{KindCounters, ProbeStatus, Sensor};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -41,6 +42,7 @@ pub struct Supervisor {
     pub(super) rings: Option<Rings>,
     pub(super) started_ns: i64,
     pub(super) tripped: Vec<String>,
+    pub(super) failed_sinks: BTreeSet<String>,
 }
 
 struct Signals {
@@ -242,11 +244,12 @@ impl Supervisor {
     }
 
     /// Makes the report; gives its line.
-    fn report(&self, events_per_second: u64) -> String {
+    fn report(&mut self, events_per_second: u64) -> String {
         let now_ns = crate::clock::wall_ns();
         let numbers = self.numbers();
         let sinks: Vec<SinkReport> = self.outputs.status().iter().map(sink_report).collect();
-        self.judge_sinks(&sinks, now_ns);
+        let spool = self.lanes();
+        self.judge_sinks(&sinks, &spool, now_ns);
         self.health.note(Stage::AddContext, "bounds", bounds_reached(&numbers));
         let ladder = self.sensor.ladder();
         let attached: Vec<_> = ladder.iter().filter(|probe| probe.status == ProbeStatus::Attached).collect();
@@ -270,6 +273,7 @@ impl Supervisor {
             kernel: self.kernel_counts(),
             processes: numbers.processes,
             sinks,
+            spool,
         };
         let line = report.line();
         *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
@@ -287,12 +291,58 @@ impl Supervisor {
         counters.into_iter().map(count).collect()
     }
 
-    fn judge_sinks(&self, sinks: &[SinkReport], now_ns: i64) {
+    fn lanes(&self) -> Vec<LaneReport> {
+        let Some(spool) = self.outputs.spool() else { return Vec::new() };
+        let report = |lane: LaneStatus| LaneReport {
+            lane: lane.lane.name().to_owned(),
+            disk_bytes: lane.disk_bytes,
+            max_bytes: lane.max_bytes,
+            degraded: match lane.degraded {
+                // In memory by the operator's own choice is no fault.
+                Some((reason, _)) if lane.durability != Durability::Memory => reason.describe().to_owned(),
+                _ => String::new(),
+            },
+        };
+        spool.status().lanes.into_iter().map(report).collect()
+    }
+
+    fn judge_sinks(&mut self, sinks: &[SinkReport], spool: &[LaneReport], now_ns: i64) {
+        let full: Vec<String> = spool
+            .iter()
+            .filter(|lane| !lane.degraded.is_empty())
+            .map(|lane| format!("spool, {} lane: {}", lane.lane, lane.degraded))
+            .collect();
+        let state = if full.is_empty() { State::Ok } else { State::Degraded };
+        self.health.set(Stage::Deliver, "spool", state, full.join("; "), now_ns);
         let bad: Vec<&SinkReport> = sinks.iter().filter(|sink| sink.state != State::Ok).collect();
         let worst = bad.iter().map(|sink| sink.state).max().unwrap_or(State::Ok);
         let why: Vec<String> =
             bad.iter().map(|sink| format!("sink {}: {}", sink.name, sink.last_error)).collect();
         self.health.set(Stage::Deliver, "sinks", worst, why.join("; "), now_ns);
+        self.tell_failed(&bad);
+    }
+
+    /// A sink that needs a person is told to the others, once, and so is its recovery.
+    fn tell_failed(&mut self, bad: &[&SinkReport]) {
+        let failed = bad.iter().filter(|sink| sink.state == State::Failed);
+        let failed: BTreeMap<&str, &str> =
+            failed.map(|sink| (sink.name.as_str(), sink.last_error.as_str())).collect();
+        for (name, why) in &failed {
+            if self.failed_sinks.insert((*name).to_owned()) {
+                let message = format!("sink {name} needs help, its events wait: {why}");
+                self.send(Input::Fact(Fact::Notice(notice("sink_failed", message, false))));
+            }
+        }
+        let well: Vec<String> =
+            self.failed_sinks.iter().filter(|name| !failed.contains_key(name.as_str())).cloned().collect();
+        for name in well {
+            self.send(Input::Fact(Fact::Notice(notice(
+                "sink_recovered",
+                format!("sink {name} is well again"),
+                true,
+            ))));
+            self.failed_sinks.remove(&name);
+        }
     }
 
     fn stop(mut self) {
@@ -310,6 +360,9 @@ impl Supervisor {
         let _ = self.line.send(Message::Stop);
         let _ = self.pipeline.join();
         for closed in self.outputs.close(Duration::from_millis(self.config.agent.stop_grace_ms)) {
+            if closed.kept && closed.left > 0 {
+                tracing::info!(sink = closed.status.name, "{} events wait in the spool", closed.left);
+            }
             if closed.status.dropped_events() > 0 {
                 tracing::warn!(
                     sink = closed.status.name,
@@ -359,15 +412,18 @@ fn sink_report(status: &SinkStatus) -> SinkReport {
             (_, Some(error)) => error.message.clone(),
             (_, None) => String::new(),
         },
+        last_error_unix_ms: status.last_error.as_ref().map(|error| error.unix_ms),
         accepted: status.accepted,
         delivered: status.delivered,
         queued: status.queued,
+        queued_bytes: status.queued_bytes,
         in_flight: status.in_flight,
         dropped: status
             .dropped
             .iter()
             .map(|drop| (format!("{} ({} lane)", drop.reason.describe(), drop.lane.name()), drop.events))
             .collect(),
+        dlq: status.dlq,
         oldest_age_ms: status.oldest_age_ms.unwrap_or_default(),
     }
 }

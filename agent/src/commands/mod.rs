@@ -6,4 +6,5 @@ pub mod events;
 pub mod fields;
 pub mod replay;
 pub mod rules;
+pub mod setup;
 pub mod status;

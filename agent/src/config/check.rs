@@ -63,7 +63,7 @@ pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
         None => Vec::new(),
     };
     let (whole, mut found) = read_all::<Config>(toml::Value::Table(table), &[]);
-    found.extend(whole.iter().flat_map(Config::invalid).map(|(key, reason)| (vec_of(key), reason)));
+    found.extend(whole.iter().flat_map(Config::invalid).map(|(key, reason)| (vec_of(&key), reason)));
     let mut sound = Vec::new();
     for (n, sink) in sinks.into_iter().enumerate() {
         let (read, more) =

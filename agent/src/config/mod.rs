@@ -31,6 +31,8 @@ pub struct Config {
     pub respond: hostward_respond::Config,
     /// Masking of secrets.
     pub masking: hostward_event::mask::MaskConfig,
+    /// What waits on disk for sinks.
+    pub spool: hostward_outputs::spool::SpoolConfig,
     /// Where events go; none: a file under the state directory.
     pub sink: Vec<hostward_outputs::Config>,
 }
@@ -149,17 +151,26 @@ pub struct ResponsesConfig {
 
 impl Config {
     /// Values that have the right type and cannot be used all the same: the key, and why.
-    pub fn invalid(&self) -> Vec<(&'static str, String)> {
+    pub fn invalid(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        found.extend(self.sensor.problems().into_iter().map(|problem| ("sensor", problem)));
+        found.extend(self.sensor.problems().into_iter().map(|problem| ("sensor".into(), problem)));
         found.extend(
             self.respond
                 .validate()
                 .into_iter()
-                .map(|problem| ("respond", format!("{problem}; {}", problem.hint()))),
+                .map(|problem| ("respond".into(), format!("{problem}; {}", problem.hint()))),
         );
-        found.extend(Masker::new(&self.masking).err().map(|error| ("masking", error.to_string())));
+        found.extend(Masker::new(&self.masking).err().map(|error| ("masking".into(), error.to_string())));
+        found.extend(self.spool.validate().into_iter().map(|problem| {
+            (format!("spool.{}", problem.key), format!("{}; {}", problem.what, problem.hint()))
+        }));
         found
+    }
+
+    /// The sinks that events go to: those configured, else a file in the state directory.
+    pub fn sinks(&self) -> Vec<hostward_outputs::Config> {
+        use hostward_outputs::config::{Config, FileConfig};
+        if self.sink.is_empty() { vec![Config::File(FileConfig::default())] } else { self.sink.clone() }
     }
 
     /// Makes the paths of rule and response files absolute, `base` being the configuration's folder.

@@ -138,8 +138,7 @@ impl Head {
         if seed.crc(offset, bytes.get(..covered)?) != crc || raw_len > MAX_RAW || stored_len > MAX_RAW {
             return None;
         }
-        let head =
-            Self { kind, codec, records, stored_len, raw_len, first_seq, min_time, max_time, shares };
+        let head = Self { kind, codec, records, stored_len, raw_len, first_seq, min_time, max_time, shares };
         Some((head, covered + 4))
     }
 }

@@ -31,7 +31,7 @@ impl Lane {
         }
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Alert => "alert",
             Self::Telemetry => "telemetry",

@@ -153,11 +153,8 @@ impl OpenFailure {
 }
 
 const DIR: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const FILE: OFlags = OFlags::RDWR
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY);
+const FILE: OFlags =
+    OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 const DIR_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -244,8 +241,11 @@ impl DirStorage {
     /// A system call failed.
     pub fn look(root: &Path, name: &str) -> Result<Self, OpenFailure> {
         let path = root.join(name);
-        let dir = rustix::fs::open(&path, DIR, Mode::empty())
-            .map_err(|source| OpenFailure::Io { path, what: "open", source })?;
+        let dir = rustix::fs::open(&path, DIR, Mode::empty()).map_err(|source| OpenFailure::Io {
+            path,
+            what: "open",
+            source,
+        })?;
         Ok(Self { dir, quarantine: None, _lock: None })
     }
 }
@@ -256,17 +256,13 @@ impl Storage for DirStorage {
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>, Errno> {
-        let fd =
-            rustix::fs::openat(&self.dir, name, FILE | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
+        let fd = rustix::fs::openat(&self.dir, name, FILE | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
         Ok(Arc::new(FdFile(fd)))
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>, Errno> {
-        let flags = if self._lock.is_some() {
-            FILE
-        } else {
-            FILE.difference(OFlags::RDWR).union(OFlags::RDONLY)
-        };
+        let flags =
+            if self._lock.is_some() { FILE } else { FILE.difference(OFlags::RDWR).union(OFlags::RDONLY) };
         let fd = rustix::fs::openat(&self.dir, name, flags, Mode::empty())?;
         let mode = rustix::fs::fstat(&fd)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::RegularFile {

@@ -67,7 +67,13 @@ pub(super) fn load_index(file: &dyn StorageFile, seed: &Seed) -> Result<Option<F
 }
 
 /// The records of a sink in a raw payload that lie in a stretch and were not settled before.
-pub(super) fn tally_block(raw: &[u8], first: u64, slot: usize, within: &Range<u64>, ahead: &[Interval]) -> Amount {
+pub(super) fn tally_block(
+    raw: &[u8],
+    first: u64,
+    slot: usize,
+    within: &Range<u64>,
+    ahead: &[Interval],
+) -> Amount {
     let mut amount = Amount::default();
     for entry in entries(first, raw) {
         let settled = ahead.iter().any(|i| (i.first..=i.last).contains(&entry.seq));
@@ -514,7 +520,10 @@ impl Core {
         }
         self.given_up = Reason::Damaged;
         self.state_dirty = true;
-        tracing::warn!(lane = log.lane.name(), segment = id, "the segment cannot be read: it goes to quarantine");
+        tracing::warn!(
+            lane = log.lane.name(),
+            segment = id,
+            "the segment cannot be read: it goes to quarantine"
+        );
     }
 }
-
