@@ -44,10 +44,15 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     std::iter::successors(Some(error), |&error: &&'e (dyn Error + 'static)| error.source())
 }
 
-/// An I/O error hides what it wraps from [`Error::source`].
+/// An I/O error hides what it wraps from [`Error::source`], and connectors wrap one in another.
 fn find<'e, T: Error + 'static>(cause: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    let wrapped = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<T>();
-    cause.downcast_ref::<T>().or_else(wrapped)
+    let mut cause = cause;
+    loop {
+        if let Some(found) = cause.downcast_ref::<T>() {
+            return Some(found);
+        }
+        cause = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+    }
 }
 
 fn innermost(error: &reqwest::Error) -> String {

@@ -29,4 +29,6 @@ mod setup;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod webhook;
