@@ -15,9 +15,9 @@ pub(super) fn failure(peer: &str, error: &reqwest::Error, limit: Duration) -> Ne
     if let Some(tls) = causes(error).find_map(|cause| find::<rustls::Error>(cause)) {
         return NetFailure::Tls { peer, source: tls.clone() };
     }
-    // hyper-util keeps the type of a failed tunnel to itself.
-    let said = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
-    if said("tunnel error") || said("proxy") {
+    // hyper-util keeps the type of a failed tunnel to itself. The outermost error has the URL in its words.
+    let said = |words: &str| causes(error).skip(1).any(|cause| cause.to_string().contains(words));
+    if said("tunnel error") {
         let reply = innermost(error);
         return NetFailure::Proxy {
             proxy: format!("to {peer}"),

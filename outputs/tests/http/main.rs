@@ -16,6 +16,8 @@ mod feed;
 #[cfg(test)]
 mod hec;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod real;

@@ -273,17 +273,17 @@ fn flood(node: &Node) {
 /// kill -9 in the middle of bulks, twice.
 fn killed(node: &Node) {
     let outputs = start(&node.block("namespace = \"a\"\nrequest_events = 50\nrequest_timeout_s = 5\nqueue = { linger_ms = 10, max_events = 100000, max_bytes = 268435456 }"));
-    let sent = events(300_000..=319_999);
-    for (nth, part) in sent.chunks(10_000).enumerate() {
+    let sent = events(300_000..=305_999);
+    for (nth, part) in sent.chunks(3_000).enumerate() {
         push(&outputs, part);
-        let before = 10_000 * nth as u64;
-        within(&outputs, LONG, "some are delivered", |status| status.delivered > before + 1_000);
+        let before = 3_000 * nth as u64;
+        within(&outputs, LONG, "some are delivered", |status| status.delivered > before + 500);
         node.service.kill();
         wait(&outputs, "the sink noticed", |status| status.health.state != State::Ok);
         node.service.start_again();
     }
-    let status = settled(&outputs, 20_000);
-    assert_eq!((status.delivered, status.dropped_events()), (20_000, 0));
+    let status = settled(&outputs, 6_000);
+    assert_eq!((status.delivered, status.dropped_events()), (6_000, 0));
     let (came, documents) = node.ids("a");
     assert_eq!(ids(&sent).difference(&came).count(), 0, "missing");
     assert_eq!(came.len(), documents, "twice");

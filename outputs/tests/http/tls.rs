@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,5 +150,63 @@ fn a_server_whose_certificate_ended_holds_until_it_has_a_new_one() {
     assert!(why.contains("expired") && why.contains("renew"), "{why}");
     fake.set_tls(server(&authority.issue("server", Dates::Valid), None));
     assert_eq!(settled(&outputs, 5).delivered, 5);
+    assert_eq!(store.ids().len(), 5);
+}
+
+/// A proxy that answers its first CONNECT by `first` and makes a tunnel of each other.
+fn tunnelling(first: &'static str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let mut client = client.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+            if number == 0 {
+                client
+                    .write_all(format!("HTTP/1.1 {first}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+                    .unwrap();
+                continue;
+            }
+            let server = TcpStream::connect(target).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            for (mut from, mut to) in
+                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_tunnel_carries_tls_and_a_proxy_that_wants_a_password_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new("a");
+    std::fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+    let (fake, store) = serve(server(&authority.issue("server", Dates::Valid), None));
+    for (first, state) in
+        [("407 Proxy Authentication Required", State::Failed), ("503 Service Unavailable", State::Degraded)]
+    {
+        let proxy = tunnelling(first);
+        let text =
+            block(&fake, dir.path(), "").replace("proxy = \"\"", &format!("proxy = \"http://{proxy}\""));
+        let outputs = start(&text);
+        push(&outputs, &events(1..=5));
+        let refused = within(&outputs, Duration::from_secs(60), "refused", |status| status.failed_sends > 0);
+        let error = refused.last_error.unwrap().message;
+        assert!(error.contains("proxy") && refused.health.state == state, "{:?}: {error}", refused.health);
+        assert_eq!(settled(&outputs, 5).delivered, 5);
+    }
     assert_eq!(store.ids().len(), 5);
 }
