@@ -317,6 +317,33 @@ impl Config {
         }
     }
 
+    /// Keys that hold a secret itself, not the way to one.
+    pub fn inline_secrets(&self) -> Vec<&'static str> {
+        match self {
+            Self::File(_) | Self::Stdout(_) => Vec::new(),
+            Self::Elastic(elastic) => elastic.inline_secrets(),
+            Self::SplunkHec(hec) => hec.inline_secrets(),
+            Self::Otlp(otlp) => otlp.inline_secrets(),
+            Self::Webhook(webhook) => webhook.inline_secrets(),
+        }
+    }
+
+    /// What is wrong with secrets in a configuration's file that has this mode (`st_mode`): a problem for
+    /// each when its group or others can read the file.
+    pub fn exposed_secrets(sinks: &[Self], mode: u32) -> Vec<Problem> {
+        if mode & 0o044 == 0 {
+            return Vec::new();
+        }
+        let problem = |sink: &Self, key| Problem {
+            sink: sink.name().to_owned(),
+            key,
+            what: format!("is a secret in a file that others can read (mode {:04o})", mode & 0o7777),
+            hint: "keep others out (chmod 0600), or put the secret into a file of its own and name that: NAME_file",
+        };
+        let of_sink = |sink| Self::inline_secrets(sink).into_iter().map(move |key| problem(sink, key));
+        sinks.iter().flat_map(of_sink).collect()
+    }
+
     /// Puts relative paths below the state directory.
     #[must_use]
     pub fn resolved(mut self, state_dir: &Path) -> Self {
@@ -463,6 +490,27 @@ mod tests {
         assert!(key.contains("`rotate_byte`") && key.contains("`rotate_bytes`"), "{key}");
         let nested = parse("[[sink]]\ntype = \"stdout\"\nqueue = { max = 1 }\n").unwrap_err();
         assert!(nested.contains("`max`") && nested.contains("`max_events`"), "{nested}");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_by_key() {
+        let sinks = parse(
+            "[[sink]]\ntype = \"elastic\"\nname = \"a\"\npassword = \"p\"\napi_key = \"k\"\n\
+             [[sink]]\ntype = \"webhook\"\nname = \"b\"\nsecret = \"s\"\ntoken_file = \"/t\"\nproxy = \"http://u:p@h:1\"\n\
+             [[sink]]\ntype = \"otlp\"\nname = \"c\"\ntoken_env = \"T\"\nproxy = \"http://h:1\"\n\
+             [[sink]]\ntype = \"splunk_hec\"\nname = \"d\"\ntoken = \"t\"\n",
+        )
+        .unwrap();
+        let told = |mode| -> Vec<String> {
+            Config::exposed_secrets(&sinks, mode).iter().map(|it| format!("{}.{}", it.sink, it.key)).collect()
+        };
+        let all = ["a.password", "a.api_key", "b.secret", "b.proxy", "d.token"];
+        for mode in [0o100_644, 0o100_640, 0o100_604] {
+            assert_eq!(told(mode), all, "{mode:o}");
+        }
+        assert_eq!(told(0o100_600), Vec::<String>::new());
+        let problem = Config::exposed_secrets(&sinks, 0o100_644).remove(0);
+        assert!(problem.to_string().contains("(mode 0644)") && !format!("{problem:?}").contains("\"p\""));
     }
 
     #[test]

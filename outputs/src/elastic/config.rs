@@ -1,7 +1,7 @@
 //! Keys of `type = "elastic"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, secret};
+use crate::http::config::{Report, http_sink, inline, secret};
 use crate::net::secret::Secret;
 use hostward_event::encode::Encoding;
 use std::path::PathBuf;
@@ -75,6 +75,13 @@ impl ElasticConfig {
         if self.username.as_ref().is_some_and(|name| name.is_empty() || name.contains(':')) {
             report("username", "is empty or has a colon".to_owned(), "use the user's name");
         }
+    }
+
+    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
+        inline(
+            [("password", &self.password), ("api_key", &self.api_key), ("token", &self.token)],
+            self.proxy.as_deref(),
+        )
     }
 
     /// How it logs in; none: not at all.

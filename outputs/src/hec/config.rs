@@ -1,7 +1,7 @@
 //! Keys of `type = "splunk_hec"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, secret};
+use crate::http::config::{Report, http_sink, inline, secret};
 use crate::net::secret::{Secret, SecretSource};
 use std::path::PathBuf;
 
@@ -39,6 +39,10 @@ impl HecConfig {
         if !(1..=86_400).contains(&self.ack_timeout_s) {
             report("ack_timeout_s", format!("is {}", self.ack_timeout_s), "use 1 to 86400");
         }
+    }
+
+    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
+        inline([("token", &self.token)], self.proxy.as_deref())
     }
 
     /// How it logs in.

@@ -5,13 +5,14 @@ use super::fault;
 use super::outcome::Failure;
 use super::reply::{MAX_BYTES, Reply};
 use super::resolver::Resolver;
-use crate::net::backoff::{Backoff, parse_retry_after};
+use super::servers::{Server, Servers, authority, host};
+use crate::net::backoff::parse_retry_after;
 use crate::net::failure::NetFailure;
 use crate::net::secret::{SecretReader, SecretSource};
 use crate::net::tls::Tls;
 use flate2::write::GzEncoder;
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, Url};
 use std::borrow::Cow;
@@ -22,6 +23,8 @@ use zeroize::Zeroizing;
 
 /// A connection without a request is closed after this.
 const IDLE: Duration = Duration::from_secs(30);
+const SNI_BEHIND_PROXY: &str = "server_name is set, and the environment names a proxy, which would be asked for that \
+     name; set proxy = \"\", or use a URL with a name from the server's certificate";
 const USER_AGENT: &str = concat!("hostward/", env!("CARGO_PKG_VERSION"));
 
 /// How a sink shows who it is.
@@ -76,21 +79,6 @@ impl Request {
     }
 }
 
-/// A server, and until when it rests.
-#[derive(Debug)]
-struct Server {
-    url: Url,
-    peer: String,
-    backoff: Backoff,
-    rests_until: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Servers {
-    list: Vec<Server>,
-    next: usize,
-}
-
 /// Keeps what requests need current: [`Opener::client`] is asked before each batch.
 #[derive(Debug)]
 pub struct Opener {
@@ -104,7 +92,10 @@ pub struct Opener {
 /// Sends requests. A copy shares connections with its original.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    /// One per server.
+    http: Arc<[reqwest::Client]>,
+    /// What `server_name` says, when TLS can ask a server for it.
+    sni: Option<Arc<str>>,
     settings: Arc<HttpSettings>,
     authorization: Option<HeaderValue>,
     servers: Arc<Mutex<Servers>>,
@@ -124,7 +115,7 @@ impl Opener {
             tls: Tls::new(settings.tls.clone()),
             settings,
             login: login.map(reader),
-            servers: Arc::new(Mutex::new(Servers { list, next: 0 })),
+            servers: Arc::new(Mutex::new(Servers::new(list))),
             last: None,
         }
     }
@@ -142,10 +133,38 @@ impl Opener {
             client.authorization = authorization;
             return Ok(client.clone());
         }
+        let sni = self.settings.sni();
+        if sni.is_some() && self.uses_proxy() {
+            return Err(unusable(&SNI_BEHIND_PROXY));
+        }
+        let hosts: Vec<String> = {
+            let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            servers.list.iter().map(|server| host(&server.url).to_owned()).collect()
+        };
+        // Servers differ only in which host the name of `server_name` stands for.
+        let http = match &sni {
+            None => vec![self.build(&tls, Resolver::default())?; hosts.len()],
+            Some(name) => {
+                let client = |host: String| self.build(&tls, Resolver::standing_for(name, host));
+                hosts.into_iter().map(client).collect::<Result<_, _>>()?
+            }
+        };
+        let client = Client {
+            http: http.into(),
+            sni: sni.map(Into::into),
+            settings: Arc::new(self.settings.clone()),
+            authorization,
+            servers: Arc::clone(&self.servers),
+        };
+        self.last = Some((generation, client.clone()));
+        Ok(client)
+    }
+
+    fn build(&self, tls: &rustls::ClientConfig, resolver: Resolver) -> Result<reqwest::Client, NetFailure> {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Resolver)
+            .dns_resolver(resolver)
             .connect_timeout(self.settings.connect_timeout)
             .timeout(self.settings.request_timeout)
             .tcp_nodelay(true)
@@ -154,7 +173,7 @@ impl Opener {
             .pool_idle_timeout(IDLE)
             // Twice is possible by our own retries only, which know what a lost reply means.
             .retry(reqwest::retry::never())
-            .tls_backend_preconfigured(tls.as_ref().clone());
+            .tls_backend_preconfigured(tls.clone());
         builder = match self.settings.proxy.as_deref() {
             None => builder,
             Some("") => builder.no_proxy(),
@@ -163,14 +182,7 @@ impl Opener {
                 Err(error) => return Err(unusable(&error)),
             },
         };
-        let client = Client {
-            http: builder.build().map_err(|error| unusable(&error))?,
-            settings: Arc::new(self.settings.clone()),
-            authorization,
-            servers: Arc::clone(&self.servers),
-        };
-        self.last = Some((generation, client.clone()));
-        Ok(client)
+        builder.build().map_err(|error| unusable(&error))
     }
 
     /// True when the sink or the environment names a proxy.
@@ -218,35 +230,6 @@ impl Opener {
 
 fn unusable(why: &dyn std::fmt::Display) -> NetFailure {
     NetFailure::Refused { peer: "HTTP client".to_owned(), reply: why.to_string() }
-}
-
-impl Server {
-    fn new(url: Url) -> Self {
-        let port = url.port_or_known_default().unwrap_or_default();
-        let peer = format!("{}:{port}", url.host_str().unwrap_or_default());
-        Self { url, peer, backoff: Backoff::new(), rests_until: None }
-    }
-
-    fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
-    }
-}
-
-impl Servers {
-    /// All servers in the order in which they are to be asked: those that do not rest, in turn, then
-    /// the one whose rest ends first. Never none unless no server is configured.
-    fn turn(&mut self, now: Instant) -> Vec<usize> {
-        let count = self.list.len().max(1);
-        let start = self.next;
-        self.next = (self.next + 1) % count;
-        let all = (0..self.list.len()).map(|at| (start + at) % count);
-        let awake: Vec<usize> =
-            all.clone().filter(|at| self.list.get(*at).is_some_and(|server| !server.rests(now))).collect();
-        if !awake.is_empty() {
-            return awake;
-        }
-        all.min_by_key(|at| self.list.get(*at).and_then(|server| server.rests_until)).into_iter().collect()
-    }
 }
 
 impl Client {
@@ -303,15 +286,13 @@ impl Client {
 
     fn rest(&self, server: usize) {
         if let Some(server) = self.servers().list.get_mut(server) {
-            let wait = server.backoff.wait(None);
-            server.rests_until = Some(Instant::now() + wait);
+            server.rest();
         }
     }
 
     fn wake(&self, server: usize) {
         if let Some(server) = self.servers().list.get_mut(server) {
-            server.backoff.reset();
-            server.rests_until = None;
+            server.wake();
         }
     }
 
@@ -335,12 +316,22 @@ impl Client {
         request: &Request,
         (body, is_coded): (bytes::Bytes, bool),
     ) -> Result<Reply, NetFailure> {
-        let (url, peer) = match self.servers().list.get(server) {
+        let (mut url, peer) = match self.servers().list.get(server) {
             Some(server) => (join(&server.url, &request.path), server.peer.clone()),
             None => return Err(unusable(&"no such server")),
         };
+        let Some(http) = self.http.get(server) else { return Err(unusable(&"no such server")) };
         let limit = self.settings.request_timeout;
         let mut headers = HeaderMap::new();
+        if let Some(name) = &self.sni {
+            // TLS asks for the name in the URL; the server goes on to hear the host that was configured.
+            if let Ok(authority) = HeaderValue::from_str(&authority(&url)) {
+                headers.insert(HOST, authority);
+            }
+            if url.set_host(Some(name)).is_err() {
+                return Err(unusable(&"server_name is no host"));
+            }
+        }
         headers.extend(request.headers.iter().cloned());
         // hyper leaves the length of no body out, and some servers answer that with 411.
         if body.is_empty() && matches!(request.method, Method::POST | Method::PUT) {
@@ -352,7 +343,7 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             headers.insert(reqwest::header::AUTHORIZATION, authorization.clone());
         }
-        let sent = self.http.request(request.method.clone(), url).headers(headers).body(body).send();
+        let sent = http.request(request.method.clone(), url).headers(headers).body(body).send();
         let mut response = sent.await.map_err(|error| fault::failure(&peer, &error, limit))?;
         let text = |name: &HeaderName| {
             response
@@ -393,8 +384,7 @@ impl Client {
     pub(crate) fn address(&self, server: usize) -> (String, u16) {
         let servers = self.servers();
         let Some(url) = servers.list.get(server).map(|server| &server.url) else { return Default::default() };
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        (host.to_owned(), url.port_or_known_default().unwrap_or_default())
+        (host(url).to_owned(), url.port_or_known_default().unwrap_or_default())
     }
 
     /// True when a server is asked by TLS.

@@ -46,6 +46,16 @@ pub struct HttpSettings {
 pub(crate) type Report<'a> = dyn FnMut(&'static str, String, &'static str) + 'a;
 
 impl HttpSettings {
+    /// The DNS name of `server_name`, which TLS can ask a server for. An address is verified, and
+    /// never asked for (RFC 6066).
+    pub(crate) fn sni(&self) -> Option<String> {
+        let name = rustls::pki_types::ServerName::try_from(self.tls.server_name.as_deref()?).ok()?;
+        match name {
+            rustls::pki_types::ServerName::DnsName(name) => Some(name.as_ref().to_ascii_lowercase()),
+            _ => None,
+        }
+    }
+
     /// Tells everything that is wrong with the common keys. `url_key` is `url` or `urls`.
     pub(crate) fn validate(&self, url_key: &'static str, report: &mut Report<'_>) {
         const SHAPE: &str = "use https://HOST:PORT or http://HOST:PORT, with a path if the server has one";
@@ -63,10 +73,15 @@ impl HttpSettings {
             }
         }
         self.tls.validate(report);
-        if let Some(proxy) = self.proxy.as_deref().filter(|proxy| !proxy.is_empty())
-            && reqwest::Proxy::all(proxy).is_err()
-        {
-            report("proxy", format!("is {proxy:?}"), "use http://HOST:PORT, or \"\" for none");
+        if let Some(proxy) = self.proxy.as_deref().filter(|proxy| !proxy.is_empty()) {
+            if reqwest::Proxy::all(proxy).is_err() {
+                // It may hold a password.
+                report("proxy", "is no URL of a proxy".to_owned(), "use http://HOST:PORT, or \"\" for none");
+            }
+            if self.sni().is_some() {
+                let what = "stands beside a proxy, which would be asked for that name".to_owned();
+                report("server_name", what, "use a URL with a name from the server's certificate instead");
+            }
         }
         if !(1..=64).contains(&self.concurrency) {
             report("concurrency", format!("is {}", self.concurrency), "use 1 to 64");
@@ -120,6 +135,16 @@ pub(crate) fn secret(
             None
         }
     }
+}
+
+/// Of a sink's keys those that are set and hold a secret; a proxy does when its URL has a password.
+pub(crate) fn inline<const N: usize>(
+    keys: [(&'static str, &Option<Secret>); N],
+    proxy: Option<&str>,
+) -> Vec<&'static str> {
+    let set = keys.into_iter().filter(|(_, secret)| secret.is_some()).map(|(key, _)| key);
+    let has_password = proxy.is_some_and(|proxy| proxy.contains('@'));
+    set.chain(has_password.then_some("proxy")).collect()
 }
 
 /// Bounds that suit requests: a batch gives work to several of them.

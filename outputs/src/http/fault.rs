@@ -15,9 +15,9 @@ pub(super) fn failure(peer: &str, error: &reqwest::Error, limit: Duration) -> Ne
     if let Some(tls) = causes(error).find_map(|cause| find::<rustls::Error>(cause)) {
         return NetFailure::Tls { peer, source: tls.clone() };
     }
-    // hyper-util keeps the type of a failed tunnel to itself.
-    let said = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
-    if said("tunnel error") || said("proxy") {
+    // hyper-util keeps the type of a failed tunnel to itself. The outermost error has the URL in its words.
+    let said = |words: &str| causes(error).skip(1).any(|cause| cause.to_string().contains(words));
+    if said("tunnel error") {
         let reply = innermost(error);
         return NetFailure::Proxy {
             proxy: format!("to {peer}"),
@@ -44,10 +44,15 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     std::iter::successors(Some(error), |&error: &&'e (dyn Error + 'static)| error.source())
 }
 
-/// An I/O error hides what it wraps from [`Error::source`].
+/// An I/O error hides what it wraps from [`Error::source`], and connectors wrap one in another.
 fn find<'e, T: Error + 'static>(cause: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    let wrapped = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<T>();
-    cause.downcast_ref::<T>().or_else(wrapped)
+    let mut cause = cause;
+    loop {
+        if let Some(found) = cause.downcast_ref::<T>() {
+            return Some(found);
+        }
+        cause = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+    }
 }
 
 fn innermost(error: &reqwest::Error) -> String {

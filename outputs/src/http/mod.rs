@@ -37,6 +37,7 @@ mod record;
 pub(crate) mod reply;
 mod resolver;
 mod room;
+mod servers;
 pub(crate) mod text;
 pub(crate) mod wire;
 

@@ -4,8 +4,18 @@ use crate::net::failure::NetFailure;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct Resolver;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolver {
+    /// A name, and the host whose addresses are meant by it.
+    stand_in: Option<(String, String)>,
+}
+
+impl Resolver {
+    /// `name` has the addresses of `host`: a server is asked for another name than the one it is found by.
+    pub(super) fn standing_for(name: &str, host: String) -> Self {
+        Self { stand_in: Some((name.to_owned(), host)) }
+    }
+}
 
 /// The name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +34,11 @@ impl UnknownName {
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let host = match &self.stand_in {
+            Some((stand_in, host)) if stand_in.eq_ignore_ascii_case(name.as_str()) => host.clone(),
+            _ => name.as_str().to_owned(),
+        };
         Box::pin(async move {
-            let host = name.as_str().to_owned();
             let found = tokio::net::lookup_host((host.as_str(), 0)).await.map(Iterator::collect::<Vec<_>>);
             match found {
                 Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),

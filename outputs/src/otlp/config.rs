@@ -1,7 +1,7 @@
 //! Keys of `type = "otlp"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, secret};
+use crate::http::config::{Report, http_sink, inline, secret};
 use crate::net::secret::{Secret, SecretSource};
 use std::path::PathBuf;
 
@@ -28,6 +28,10 @@ impl OtlpConfig {
         if self.url.trim_end_matches('/').ends_with("/v1/logs") {
             report("url", "ends with /v1/logs".to_owned(), "leave that out: it is added");
         }
+    }
+
+    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
+        inline([("token", &self.token)], self.proxy.as_deref())
     }
 
     /// How it logs in; none: not at all.

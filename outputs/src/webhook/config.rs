@@ -1,7 +1,7 @@
 //! Keys of `type = "webhook"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, secret};
+use crate::http::config::{Report, http_sink, inline, secret};
 use crate::net::secret::{Secret, SecretSource};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -47,6 +47,10 @@ impl WebhookConfig {
         self.http().validate("url", report);
         self.source(report);
         self.token_source(report);
+    }
+
+    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
+        inline([("secret", &self.secret), ("token", &self.token)], self.proxy.as_deref())
     }
 
     /// How it logs in; none: not at all.

@@ -7,6 +7,8 @@ use crate::support::http::{Answer, Fake};
 use crate::support::proxy::{Fault, FaultProxy};
 use hostward_outputs::{Reason, State};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn ids(events: &[std::sync::Arc<hostward_event::Event>]) -> BTreeSet<String> {
@@ -40,6 +42,29 @@ fn several_requests_fly_and_not_more_than_configured() {
     push(&outputs, &events(1..=60));
     settled(&outputs, 60);
     assert!((2..=3).contains(&slow.most_at_once()), "{}", slow.most_at_once());
+}
+
+#[test]
+fn the_number_of_requests_follows_what_the_server_can_take() {
+    let throttles = Arc::new(AtomicBool::new(false));
+    let shared = Arc::clone(&throttles);
+    let fake = Fake::start(move |_, _| {
+        if shared.load(Ordering::SeqCst) {
+            return Answer::new(429, "");
+        }
+        Answer::new(200, r#"{"errors":false,"items":[{"create":{"status":201}}]}"#)
+    });
+    let outputs = start(&block(&fake, "request_events = 1\nconcurrency = 4\nqueue = { linger_ms = 100 }"));
+    push(&outputs, &events(1..=30));
+    assert_eq!(counter(&settled(&outputs, 30), "requests_at_once"), 4);
+    throttles.store(true, Ordering::SeqCst);
+    push(&outputs, &events(31..=60));
+    let throttled = wait(&outputs, "throttled", |status| status.failed_sends > 0);
+    // Four were under way, and each was pushed back.
+    assert_eq!(counter(&throttled, "requests_at_once"), 1, "{throttled:#?}");
+    throttles.store(false, Ordering::SeqCst);
+    let healed = settled(&outputs, 60);
+    assert_eq!((healed.delivered, counter(&healed, "requests_at_once")), (60, 4));
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod feed;
 #[cfg(test)]
 mod hec;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod real;
@@ -28,5 +30,7 @@ mod setup;
 #[expect(dead_code, reason = "shared with the tests of other sinks, which use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod webhook;

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A node and its JVM at a time: several would starve each other.
 static ONE_NODE: Mutex<()> = Mutex::new(());
@@ -133,6 +133,7 @@ impl Node {
 
     /// Setup by the administrator; gives what was skipped.
     fn set_up(&self, more: &str) -> Vec<String> {
+        eprintln!("{:?} set_up {more}", SystemTime::now());
         let config = self.elastic(&format!("{}{more}", self.login("admin")));
         let steps = block_on(elastic::setup(&config, &SetupOptions::default())).unwrap();
         let skipped = steps.iter().filter(|step| matches!(step.result, SetupResult::Skipped(_)));
@@ -190,9 +191,13 @@ fn opensearch_3_blocks_refuses_and_dies_and_nothing_is_lost() {
 
     node.set_up("namespace = \"a\"");
     round_trip(&node, "a", "");
+    eprintln!("{:?} too_large", SystemTime::now());
     too_large(&node);
+    eprintln!("{:?} bad_mapping", SystemTime::now());
     bad_mapping(&node);
+    eprintln!("{:?} flood", SystemTime::now());
     flood(&node);
+    eprintln!("{:?} killed", SystemTime::now());
     killed(&node);
 }
 
@@ -268,17 +273,17 @@ fn flood(node: &Node) {
 /// kill -9 in the middle of bulks, twice.
 fn killed(node: &Node) {
     let outputs = start(&node.block("namespace = \"a\"\nrequest_events = 50\nrequest_timeout_s = 5\nqueue = { linger_ms = 10, max_events = 100000, max_bytes = 268435456 }"));
-    let sent = events(300_000..=319_999);
-    for (nth, part) in sent.chunks(10_000).enumerate() {
+    let sent = events(300_000..=305_999);
+    for (nth, part) in sent.chunks(3_000).enumerate() {
         push(&outputs, part);
-        let before = 10_000 * nth as u64;
-        within(&outputs, LONG, "some are delivered", |status| status.delivered > before + 1_000);
+        let before = 3_000 * nth as u64;
+        within(&outputs, LONG, "some are delivered", |status| status.delivered > before + 500);
         node.service.kill();
         wait(&outputs, "the sink noticed", |status| status.health.state != State::Ok);
         node.service.start_again();
     }
-    let status = settled(&outputs, 20_000);
-    assert_eq!((status.delivered, status.dropped_events()), (20_000, 0));
+    let status = settled(&outputs, 6_000);
+    assert_eq!((status.delivered, status.dropped_events()), (6_000, 0));
     let (came, documents) = node.ids("a");
     assert_eq!(ids(&sent).difference(&came).count(), 0, "missing");
     assert_eq!(came.len(), documents, "twice");

@@ -44,7 +44,12 @@ impl Authority {
 
     /// A certificate for localhost and 127.0.0.1, as server and as client.
     pub(crate) fn issue(&self, common_name: &str, dates: Dates) -> Identity {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.issue_for(&["localhost", "127.0.0.1"], common_name, dates)
+    }
+
+    /// As [`Authority::issue`], for other names.
+    pub(crate) fn issue_for(&self, names: &[&str], common_name: &str, dates: Dates) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages =

@@ -3,6 +3,7 @@
 //! It is strict: a request that is not as the specification has it ends in a panic of its own thread,
 //! and [`Fake::requests`] then fails the test.
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,6 +21,8 @@ pub(crate) struct Received {
     pub(crate) headers: BTreeMap<String, String>,
     /// Without gzip.
     pub(crate) body: Vec<u8>,
+    /// The name that TLS asked for; empty: none.
+    pub(crate) sni: String,
 }
 
 impl Received {
@@ -83,6 +86,8 @@ type Handler = dyn Fn(&Received, usize) -> Answer + Send + Sync;
 
 struct Shared {
     handler: Box<Handler>,
+    /// The TLS of the next connection; none: no TLS at all.
+    tls: Mutex<Option<Arc<ServerConfig>>>,
     received: Mutex<Vec<Received>>,
     count: AtomicUsize,
     flying: AtomicUsize,
@@ -100,10 +105,26 @@ pub(crate) struct Fake {
 impl Fake {
     /// `handler` gets each request with its number, from 0.
     pub(crate) fn start(handler: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(None, handler)
+    }
+
+    /// As [`Fake::start`], by TLS.
+    pub(crate) fn start_tls(
+        tls: Arc<ServerConfig>,
+        handler: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(Some(tls), handler)
+    }
+
+    fn start_with(
+        tls: Option<Arc<ServerConfig>>,
+        handler: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler: Box::new(handler),
+            tls: Mutex::new(tls),
             received: Mutex::default(),
             count: AtomicUsize::new(0),
             flying: AtomicUsize::new(0),
@@ -119,7 +140,7 @@ impl Fake {
                 }
                 let (stream, shared) = (stream.unwrap(), Arc::clone(&accepting));
                 std::thread::spawn(move || {
-                    if let Err(why) = serve(&stream, &shared) {
+                    if let Err(why) = connect(stream, &shared) {
                         shared.broken.lock().unwrap().push(why);
                     }
                 });
@@ -129,7 +150,13 @@ impl Fake {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let is_tls = self.shared.tls.lock().unwrap().is_some();
+        format!("{}://{}", if is_tls { "https" } else { "http" }, self.address)
+    }
+
+    /// The next connection is by this TLS.
+    pub(crate) fn set_tls(&self, tls: Arc<ServerConfig>) {
+        *self.shared.tls.lock().unwrap() = Some(tls);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -159,28 +186,41 @@ impl Drop for Fake {
     }
 }
 
-/// Requests of one connection until the client ends it.
-fn serve(stream: &TcpStream, shared: &Shared) -> Result<(), String> {
+/// With TLS or without.
+fn connect(stream: TcpStream, shared: &Shared) -> Result<(), String> {
+    let tls = shared.tls.lock().unwrap().clone();
+    let Some(tls) = tls else { return serve(stream, "", shared) };
+    let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
+    // A client that does not trust us, or we not it, is what some tests are about.
+    if stream.conn.complete_io(&mut stream.sock).is_err() {
+        let _ = stream.sock.shutdown(std::net::Shutdown::Both);
+        return Ok(());
+    }
+    let sni = stream.conn.server_name().unwrap_or_default().to_owned();
+    serve(stream, &sni, shared)
+}
+
+/// Requests of one connection until the client ends it, or we do by dropping it.
+fn serve(stream: impl Read + Write, sni: &str, shared: &Shared) -> Result<(), String> {
     let mut reader = BufReader::new(stream);
     loop {
-        let Some(received) = read(&mut reader)? else { return Ok(()) };
+        let Some(received) = read(&mut reader, sni)? else { return Ok(()) };
         let number = shared.count.fetch_add(1, Ordering::SeqCst);
         let flying = shared.flying.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most_flying.fetch_max(flying, Ordering::SeqCst);
         let answer = (shared.handler)(&received, number);
         shared.received.lock().unwrap().push(received);
         std::thread::sleep(answer.delay);
-        let goes_on = write(stream, &answer);
+        let goes_on = write(reader.get_mut(), &answer);
         shared.flying.fetch_sub(1, Ordering::SeqCst);
         if !goes_on {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
             return Ok(());
         }
     }
 }
 
 /// None: the client closed the connection, or broke off (a client may, and takes the consequences).
-fn read(reader: &mut BufReader<&TcpStream>) -> Result<Option<Received>, String> {
+fn read(reader: &mut BufReader<impl Read>, sni: &str) -> Result<Option<Received>, String> {
     let mut line = String::new();
     if reader.read_line(&mut line).unwrap_or(0) == 0 {
         return Ok(None);
@@ -223,11 +263,11 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Result<Option<Received>, String> 
         }
         other => return Err(format!("coding {other}")),
     }
-    Ok(Some(Received { method, path, headers, body }))
+    Ok(Some(Received { method, path, headers, body, sni: sni.to_owned() }))
 }
 
 /// Whether the connection goes on.
-fn write(mut stream: &TcpStream, answer: &Answer) -> bool {
+fn write(stream: &mut impl Write, answer: &Answer) -> bool {
     if answer.hang_up {
         return false;
     }
@@ -247,5 +287,6 @@ fn write(mut stream: &TcpStream, answer: &Answer) -> bool {
             }
         }
     }
+    sent = sent.and_then(|()| stream.flush());
     sent.is_ok() && answer.cut_at.is_none()
 }
