@@ -1,6 +1,9 @@
 //! Configuration of sinks: one `[[sink]]` table each, told apart by `type`.
 
+pub use crate::journald::JournaldConfig;
+pub use crate::kafka::KafkaConfig;
 use crate::ledger::Lane;
+pub use crate::syslog::SyslogConfig;
 pub use hostward_event::encode::Encoding;
 use hostward_event::encode::Form;
 use hostward_event::redact::Redaction;
@@ -17,6 +20,12 @@ pub enum Config {
     File(FileConfig),
     /// The live view.
     Stdout(StdoutConfig),
+    /// Records in a topic of Apache Kafka.
+    Kafka(Box<KafkaConfig>),
+    /// Messages to a syslog server.
+    Syslog(Box<SyslogConfig>),
+    /// Entries in the journal of this machine.
+    Journald(Box<JournaldConfig>),
 }
 
 /// When written events are forced to the disk (fdatasync).
@@ -228,6 +237,9 @@ impl Config {
         match self {
             Self::File(file) => &file.name,
             Self::Stdout(stdout) => &stdout.name,
+            Self::Kafka(kafka) => &kafka.name,
+            Self::Syslog(syslog) => &syslog.name,
+            Self::Journald(journald) => &journald.name,
         }
     }
 
@@ -236,6 +248,9 @@ impl Config {
         match self {
             Self::File(_) => "file",
             Self::Stdout(_) => "stdout",
+            Self::Kafka(_) => "kafka",
+            Self::Syslog(_) => "syslog",
+            Self::Journald(_) => "journald",
         }
     }
 
@@ -244,6 +259,9 @@ impl Config {
         match self {
             Self::File(file) => file.filter.as_deref(),
             Self::Stdout(stdout) => stdout.filter.as_deref(),
+            Self::Kafka(kafka) => kafka.filter.as_deref(),
+            Self::Syslog(syslog) => syslog.filter.as_deref(),
+            Self::Journald(journald) => journald.filter.as_deref(),
         }
     }
 
@@ -252,6 +270,9 @@ impl Config {
         match self {
             Self::File(file) => &file.redact,
             Self::Stdout(stdout) => &stdout.redact,
+            Self::Kafka(kafka) => &kafka.redact,
+            Self::Syslog(syslog) => &syslog.redact,
+            Self::Journald(journald) => &journald.redact,
         }
     }
 
@@ -262,6 +283,9 @@ impl Config {
         match self {
             Self::File(file) => Form::new(file.encoding),
             Self::Stdout(stdout) => Form::new(stdout.encoding).colour(stdout.wants_colour()),
+            Self::Kafka(kafka) => Form::new(kafka.encoding),
+            Self::Syslog(syslog) => Form::new(syslog.encoding),
+            Self::Journald(journald) => Form::new(journald.encoding),
         }
         .redacted(redaction)
     }
@@ -271,6 +295,9 @@ impl Config {
         match self {
             Self::File(file) => &file.queue,
             Self::Stdout(stdout) => &stdout.queue,
+            Self::Kafka(kafka) => &kafka.queue,
+            Self::Syslog(syslog) => &syslog.queue,
+            Self::Journald(journald) => &journald.queue,
         }
     }
 
@@ -314,6 +341,9 @@ impl Config {
                         report("path", what, "give each file sink a path of its own");
                     }
                 }
+                Self::Kafka(kafka) => kafka.validate(&mut report),
+                Self::Syslog(syslog) => syslog.validate(&mut report),
+                Self::Journald(journald) => journald.validate(&mut report),
                 Self::Stdout(_) => {
                     stdouts += 1;
                     if stdouts > 1 {

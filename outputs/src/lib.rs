@@ -33,12 +33,16 @@
 pub mod config;
 mod driver;
 pub mod file;
+pub mod journald;
+pub mod kafka;
 mod ledger;
+pub mod net;
 mod outputs;
 mod queue;
 mod sink;
 mod status;
 pub mod stdout;
+pub mod syslog;
 mod weight;
 
 pub use config::{Config, Problem};

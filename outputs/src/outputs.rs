@@ -3,11 +3,14 @@
 use crate::config::{Config, QueueConfig};
 use crate::driver;
 use crate::file::FileSink;
+use crate::journald::JournaldSink;
+use crate::kafka::KafkaSink;
 use crate::ledger::{DropRange, Lane};
 use crate::queue::Queue;
 use crate::sink::{Encoder, Item, Sink};
 use crate::status::SinkStatus;
 use crate::stdout::StdoutSink;
+use crate::syslog::SyslogSink;
 use crate::weight::weigh;
 use hostward_event::encode::{Encoding, Form};
 use hostward_event::{Event, EventKind};
@@ -79,7 +82,7 @@ impl Outputs {
             let queue = config.queue().clone();
             let form = config.form();
             let filter = wanted(&form, filter);
-            let encoder = encoder(form);
+            let encoder = encoder(form.clone());
             match config {
                 Config::File(file) => {
                     outputs.add(name, kind, queue, filter, move || {
@@ -89,6 +92,15 @@ impl Outputs {
                 }
                 Config::Stdout(_) => {
                     outputs.add(name, kind, queue, filter, move || StdoutSink::new(encoder))?;
+                }
+                Config::Kafka(kafka) => {
+                    outputs.add(name, kind, queue, filter, move || KafkaSink::new(*kafka, form))?;
+                }
+                Config::Syslog(syslog) => {
+                    outputs.add(name, kind, queue, filter, move || SyslogSink::new(&syslog, form))?;
+                }
+                Config::Journald(journald) => {
+                    outputs.add(name, kind, queue, filter, move || JournaldSink::new(&journald, form))?;
                 }
             }
         }
@@ -167,7 +179,7 @@ impl Outputs {
 }
 
 /// Alerts, and what the agent tells of itself and of losses, have a lane of their own.
-fn lane(event: &Event) -> Lane {
+pub(crate) fn lane(event: &Event) -> Lane {
     let own = matches!(event.kind(), EventKind::Gap | EventKind::Agent);
     if event.alert.is_some() || own { Lane::Alert } else { Lane::Telemetry }
 }
