@@ -2,8 +2,11 @@
 
 pub use crate::elastic::ElasticConfig;
 pub use crate::hec::HecConfig;
+pub use crate::journald::JournaldConfig;
+pub use crate::kafka::KafkaConfig;
 use crate::ledger::Lane;
 pub use crate::otlp::OtlpConfig;
+pub use crate::syslog::SyslogConfig;
 pub use crate::webhook::WebhookConfig;
 pub use hostward_event::encode::Encoding;
 use hostward_event::encode::Form;
@@ -30,6 +33,12 @@ pub enum Config {
     Otlp(Box<OtlpConfig>),
     /// A POST to whatever takes one.
     Webhook(Box<WebhookConfig>),
+    /// Records in a topic of Apache Kafka.
+    Kafka(Box<KafkaConfig>),
+    /// Messages to a syslog server.
+    Syslog(Box<SyslogConfig>),
+    /// Entries in the journal of this machine.
+    Journald(Box<JournaldConfig>),
 }
 
 /// When written events are forced to the disk (fdatasync).
@@ -245,6 +254,9 @@ impl Config {
             Self::SplunkHec(hec) => &hec.name,
             Self::Otlp(otlp) => &otlp.name,
             Self::Webhook(webhook) => &webhook.name,
+            Self::Kafka(kafka) => &kafka.name,
+            Self::Syslog(syslog) => &syslog.name,
+            Self::Journald(journald) => &journald.name,
         }
     }
 
@@ -257,6 +269,9 @@ impl Config {
             Self::SplunkHec(_) => "splunk_hec",
             Self::Otlp(_) => "otlp",
             Self::Webhook(_) => "webhook",
+            Self::Kafka(_) => "kafka",
+            Self::Syslog(_) => "syslog",
+            Self::Journald(_) => "journald",
         }
     }
 
@@ -269,6 +284,9 @@ impl Config {
             Self::SplunkHec(hec) => hec.filter.as_deref(),
             Self::Otlp(otlp) => otlp.filter.as_deref(),
             Self::Webhook(webhook) => webhook.filter.as_deref(),
+            Self::Kafka(kafka) => kafka.filter.as_deref(),
+            Self::Syslog(syslog) => syslog.filter.as_deref(),
+            Self::Journald(journald) => journald.filter.as_deref(),
         }
     }
 
@@ -281,6 +299,9 @@ impl Config {
             Self::SplunkHec(hec) => &hec.redact,
             Self::Otlp(otlp) => &otlp.redact,
             Self::Webhook(webhook) => &webhook.redact,
+            Self::Kafka(kafka) => &kafka.redact,
+            Self::Syslog(syslog) => &syslog.redact,
+            Self::Journald(journald) => &journald.redact,
         }
     }
 
@@ -295,6 +316,9 @@ impl Config {
             Self::SplunkHec(hec) => Form::new(hec.encoding),
             Self::Otlp(otlp) => Form::new(otlp.encoding),
             Self::Webhook(webhook) => Form::new(webhook.encoding),
+            Self::Kafka(kafka) => Form::new(kafka.encoding),
+            Self::Syslog(syslog) => Form::new(syslog.encoding),
+            Self::Journald(journald) => Form::new(journald.encoding),
         }
         .redacted(redaction)
     }
@@ -314,6 +338,9 @@ impl Config {
             Self::SplunkHec(hec) => &hec.queue,
             Self::Otlp(otlp) => &otlp.queue,
             Self::Webhook(webhook) => &webhook.queue,
+            Self::Kafka(kafka) => &kafka.queue,
+            Self::Syslog(syslog) => &syslog.queue,
+            Self::Journald(journald) => &journald.queue,
         }
     }
 
@@ -388,6 +415,9 @@ impl Config {
                 Self::SplunkHec(hec) => hec.validate(&mut report),
                 Self::Otlp(otlp) => otlp.validate(&mut report),
                 Self::Webhook(webhook) => webhook.validate(&mut report),
+                Self::Kafka(kafka) => kafka.validate(&mut report),
+                Self::Syslog(syslog) => syslog.validate(&mut report),
+                Self::Journald(journald) => journald.validate(&mut report),
                 Self::Stdout(_) => {
                     stdouts += 1;
                     if stdouts > 1 {

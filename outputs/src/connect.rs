@@ -1,7 +1,7 @@
 //! `hostward config check --connect`: tries a destination without sending it an event.
 
 use crate::net::check::CheckStep;
-use crate::{Config, elastic, hec, otlp, webhook};
+use crate::{Config, elastic, hec, journald, kafka, otlp, syslog, webhook};
 
 impl Config {
     /// Tries name, connection, TLS, login and permission, as far as the destination tells them apart. Empty:
@@ -12,6 +12,9 @@ impl Config {
             Self::Elastic(elastic) => elastic::check(elastic).await,
             Self::SplunkHec(hec) => hec::check(hec).await,
             Self::Otlp(otlp) => otlp::check(otlp).await,
+            Self::Kafka(kafka) => kafka::check(kafka).await,
+            Self::Syslog(syslog) => syslog::check(syslog).await,
+            Self::Journald(journald) => journald::check(journald).await,
             Self::Webhook(webhook) => webhook::check(webhook).await,
         }
     }

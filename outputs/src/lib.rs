@@ -38,6 +38,8 @@ pub mod elastic;
 pub mod file;
 pub mod hec;
 pub mod http;
+pub mod journald;
+pub mod kafka;
 mod ledger;
 pub mod net;
 pub mod otlp;
@@ -47,6 +49,7 @@ mod sink;
 pub mod spool;
 mod status;
 pub mod stdout;
+pub mod syslog;
 pub mod webhook;
 mod weight;
 

@@ -5,12 +5,15 @@ use crate::condition::Supply;
 use crate::config::{Config, QueueConfig};
 use crate::driver;
 use crate::file::FileSink;
+use crate::journald::JournaldSink;
+use crate::kafka::KafkaSink;
 use crate::ledger::{DropRange, Lane};
 use crate::queue::Queue;
 use crate::sink::{Encoder, Item, Sink};
 use crate::spool::{OpenFailure, SinkSet, Spool, SpoolConfig};
 use crate::status::SinkStatus;
 use crate::stdout::StdoutSink;
+use crate::syslog::SyslogSink;
 use crate::weight::weigh;
 use hostward_event::encode::{Encoding, Form};
 use hostward_event::{Event, EventKind, canonical};
@@ -156,6 +159,15 @@ impl Outputs {
                 }
                 Config::Webhook(webhook) => {
                     outputs.add(name, kind, queue, filter, move || crate::webhook::sink(&webhook, form))?;
+                }
+                Config::Kafka(kafka) => {
+                    outputs.add(name, kind, queue, filter, move || KafkaSink::new(*kafka, form))?;
+                }
+                Config::Syslog(syslog) => {
+                    outputs.add(name, kind, queue, filter, move || SyslogSink::new(&syslog, form))?;
+                }
+                Config::Journald(journald) => {
+                    outputs.add(name, kind, queue, filter, move || JournaldSink::new(&journald, form))?;
                 }
             }
         }

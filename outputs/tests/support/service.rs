@@ -53,6 +53,7 @@ impl Service {
             skip(part, test, &reason);
             return None;
         }
+        join_libraries(&cache);
         // Search engines run as another user, who has to get through.
         let data = tempfile::Builder::new().prefix("hostward-service").tempdir().unwrap();
         std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -120,6 +121,22 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = Command::new(&self.script).arg("kill").arg(self.data.path()).output();
+    }
+}
+
+/// Some unpacked packages have their libraries in `lib` and not in `usr/lib`, which is where the scripts
+/// let servers look.
+fn join_libraries(cache: &Path) {
+    let Ok(folders) = std::fs::read_dir(cache.join("root/lib")) else { return };
+    for folder in folders {
+        let folder = folder.unwrap();
+        let Ok(files) = std::fs::read_dir(folder.path()) else { continue };
+        for file in files {
+            let file = file.unwrap();
+            let link = cache.join("root/usr/lib").join(folder.file_name()).join(file.file_name());
+            // It is there already, from another test or from a package.
+            let _ = std::os::unix::fs::symlink(file.path(), link);
+        }
     }
 }
 

@@ -1,0 +1,78 @@
+//! One call: what of its events is settled, and how long it waits.
+
+use crate::sink::{FailureKind, Verdict};
+use hostward_event::EventId;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A trouble that stands is waited out for so long without a report.
+pub(super) const TROUBLE_LIMIT: Duration = Duration::from_millis(500);
+/// No trouble is told and no report comes: the call returns, the library goes on.
+pub(super) const REPORT_LIMIT: Duration = Duration::from_secs(10);
+/// No report and no error: the library is not trusted any more.
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Why a call returns before all its events are settled: what it means, and the message.
+#[derive(Debug)]
+pub(super) enum Setback {
+    /// The library told of a trouble and goes on trying.
+    Told(FailureKind, String),
+    /// The library gave events back.
+    Refused(FailureKind, String),
+    /// The producer is of no use any more.
+    Spent(FailureKind, String),
+}
+
+/// What is known of a call's events.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// Verdicts by slot; the others are tried again.
+    settled: HashMap<usize, Verdict>,
+    /// Events that the library has, with their slots.
+    pub(super) open: HashMap<EventId, usize>,
+    /// Slots that were refused with their batch.
+    pub(super) suspects: Vec<(usize, Code)>,
+    /// An event came back for a reason that is not its own.
+    pub(super) refusal: Option<Code>,
+    pub(super) rejected: u64,
+}
+
+impl Run {
+    pub(super) fn deliver(&mut self, slot: usize) {
+        self.settled.insert(slot, Verdict::Delivered);
+    }
+
+    pub(super) fn reject(&mut self, slot: usize, why: String) {
+        self.rejected += 1;
+        self.settled.insert(slot, Verdict::Rejected(why));
+    }
+
+    /// One verdict per slot.
+    pub(super) fn verdicts(mut self, slots: usize) -> Vec<Verdict> {
+        (0..slots).map(|slot| self.settled.remove(&slot).unwrap_or(Verdict::Retry)).collect()
+    }
+}
+
+/// The clock of a call.
+#[derive(Debug)]
+pub(super) struct Watch {
+    start: Instant,
+}
+
+impl Watch {
+    pub(super) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// How long to listen at once: briefly as long as an answer is due any moment.
+    pub(super) fn step(&self) -> Duration {
+        let waited = self.start.elapsed();
+        Duration::from_millis(if waited < Duration::from_millis(200) { 1 } else { 20 })
+    }
+
+    /// From when on the library has been silent in this call.
+    pub(super) fn since(&self, progress_at: Option<Instant>) -> Instant {
+        progress_at.map_or(self.start, |at| at.max(self.start))
+    }
+}
