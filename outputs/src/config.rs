@@ -301,6 +301,31 @@ impl Config {
         }
     }
 
+    /// Keys that hold a secret itself, not the way to one.
+    pub fn inline_secrets(&self) -> Vec<&'static str> {
+        match self {
+            Self::File(_) | Self::Stdout(_) => Vec::new(),
+            Self::Kafka(kafka) => kafka.inline_secrets(),
+            Self::Syslog(_) | Self::Journald(_) => Vec::new(),
+        }
+    }
+
+    /// What is wrong with secrets in a configuration's file that has this mode (`st_mode`): a problem for
+    /// each when its group or others can read the file.
+    pub fn exposed_secrets(sinks: &[Self], mode: u32) -> Vec<Problem> {
+        if mode & 0o044 == 0 {
+            return Vec::new();
+        }
+        let problem = |sink: &Self, key| Problem {
+            sink: sink.name().to_owned(),
+            key,
+            what: format!("is a secret in a file that others can read (mode {:04o})", mode & 0o7777),
+            hint: "keep others out (chmod 0600), or put the secret into a file of its own and name that: NAME_file",
+        };
+        let of_sink = |sink| Self::inline_secrets(sink).into_iter().map(move |key| problem(sink, key));
+        sinks.iter().flat_map(of_sink).collect()
+    }
+
     /// Puts relative paths below the state directory.
     #[must_use]
     pub fn resolved(mut self, state_dir: &Path) -> Self {
@@ -446,6 +471,23 @@ mod tests {
         assert!(key.contains("`rotate_byte`") && key.contains("`rotate_bytes`"), "{key}");
         let nested = parse("[[sink]]\ntype = \"stdout\"\nqueue = { max = 1 }\n").unwrap_err();
         assert!(nested.contains("`max`") && nested.contains("`max_events`"), "{nested}");
+    }
+
+    #[test]
+    fn a_password_of_kafka_in_an_open_file_is_refused() {
+        let sinks = parse(
+            "[[sink]]\ntype = \"kafka\"\nname = \"a\"\npassword = \"p\"\ntoken = \"t\"\n\
+             [[sink]]\ntype = \"kafka\"\nname = \"b\"\npassword_file = \"/p\"\n\
+             [[sink]]\ntype = \"syslog\"\n[[sink]]\ntype = \"journald\"\n",
+        )
+        .unwrap();
+        let told = |mode| -> Vec<String> {
+            Config::exposed_secrets(&sinks, mode).iter().map(|it| format!("{}.{}", it.sink, it.key)).collect()
+        };
+        for mode in [0o100_644, 0o100_640, 0o100_604] {
+            assert_eq!(told(mode), ["a.password", "a.token"], "{mode:o}");
+        }
+        assert_eq!(told(0o100_600), Vec::<String>::new());
     }
 
     #[test]

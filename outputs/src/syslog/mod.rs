@@ -9,7 +9,7 @@
 //! fields in a fixed order and stays JSON ([`trim`]). Then one of three transports sends it:
 //! - [`relp`]: the server answers each message; only an answer counts. The reliable choice.
 //! - [`line`] (`tcp://`, `tls://`): the server never answers. Delivered means handed to the kernel; the
-//!   latest 160 KiB are kept and sent again on the next connection.
+//!   latest 512 KiB are kept and sent again on the next connection.
 //! - [`datagram`] (`udp://`, `unix://`): delivered means handed to the kernel, and that is all.
 //!
 //! # What can go wrong

@@ -29,8 +29,33 @@ impl Service {
         Self::start_version(part, "", test, prepare)
     }
 
+    /// As [`Service::start`], for a value that lives until the process ends and so is never dropped: the
+    /// script ends the server all the same, and its data are below the target directory until a later run.
+    pub(crate) fn start_for_good(part: &str, test: &str, prepare: impl FnOnce(&Path)) -> Option<Self> {
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("servers");
+        std::fs::create_dir_all(&parent).unwrap();
+        for stale in std::fs::read_dir(&parent).unwrap() {
+            let stale = stale.unwrap();
+            let is_old = |time: std::time::SystemTime| time.elapsed().is_ok_and(|age| age.as_secs() > 7_200);
+            if stale.metadata().and_then(|facts| facts.modified()).is_ok_and(is_old) {
+                let _ = std::fs::remove_dir_all(stale.path());
+            }
+        }
+        Self::start_at(&parent, part, "", test, prepare)
+    }
+
     /// As [`Service::start`], in a version.
     pub(crate) fn start_version(
+        part: &str,
+        version: &str,
+        test: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Self> {
+        Self::start_at(&std::env::temp_dir(), part, version, test, prepare)
+    }
+
+    fn start_at(
+        parent: &Path,
         part: &str,
         version: &str,
         test: &str,
@@ -55,7 +80,7 @@ impl Service {
         }
         join_libraries(&cache);
         // Search engines run as another user, who has to get through.
-        let data = tempfile::Builder::new().prefix("hostward-service").tempdir().unwrap();
+        let data = tempfile::Builder::new().prefix("hostward-service").tempdir_in(parent).unwrap();
         std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         prepare(data.path());
         let mut service = Self { script, cache, data, facts: BTreeMap::new() };
@@ -108,6 +133,13 @@ impl Service {
     /// After [`Service::pause`].
     pub(crate) fn resume(&self) {
         self.verb("resume");
+    }
+
+    /// Makes it run, whatever was done to it.
+    pub(crate) fn revive(&self) {
+        // Nothing to resume is no fault.
+        let _ = Command::new(&self.script).arg("resume").arg(self.data.path()).output();
+        self.start_again();
     }
 
     /// Starts it again on its data and ports.
