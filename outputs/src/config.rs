@@ -352,6 +352,8 @@ impl Config {
             Self::SplunkHec(hec) => hec.inline_secrets(),
             Self::Otlp(otlp) => otlp.inline_secrets(),
             Self::Webhook(webhook) => webhook.inline_secrets(),
+            Self::Kafka(kafka) => kafka.inline_secrets(),
+            Self::Syslog(_) | Self::Journald(_) => Vec::new(),
         }
     }
 
@@ -528,13 +530,14 @@ mod tests {
             "[[sink]]\ntype = \"elastic\"\nname = \"a\"\npassword = \"p\"\napi_key = \"k\"\n\
              [[sink]]\ntype = \"webhook\"\nname = \"b\"\nsecret = \"s\"\ntoken_file = \"/t\"\nproxy = \"http://u:p@h:1\"\n\
              [[sink]]\ntype = \"otlp\"\nname = \"c\"\ntoken_env = \"T\"\nproxy = \"http://h:1\"\n\
-             [[sink]]\ntype = \"splunk_hec\"\nname = \"d\"\ntoken = \"t\"\n",
+             [[sink]]\ntype = \"splunk_hec\"\nname = \"d\"\ntoken = \"t\"\n\
+             [[sink]]\ntype = \"kafka\"\nname = \"e\"\npassword = \"p\"\ntoken = \"t\"\n",
         )
         .unwrap();
         let told = |mode| -> Vec<String> {
             Config::exposed_secrets(&sinks, mode).iter().map(|it| format!("{}.{}", it.sink, it.key)).collect()
         };
-        let all = ["a.password", "a.api_key", "b.secret", "b.proxy", "d.token"];
+        let all = ["a.password", "a.api_key", "b.secret", "b.proxy", "d.token", "e.password", "e.token"];
         for mode in [0o100_644, 0o100_640, 0o100_604] {
             assert_eq!(told(mode), all, "{mode:o}");
         }

@@ -36,8 +36,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem of the text of one file.
-pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
+/// Every problem of the text of one file that has this mode.
+pub(super) fn problems(source: &Path, text: &str, mode: u32) -> Vec<Problem> {
     let problem = |offset: Option<usize>, reason: String| {
         let (line, column) = offset.map_or((0, 0), |offset| place(text, offset));
         Problem { source: source.to_owned(), line, column, reason }
@@ -83,7 +83,9 @@ pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
             problem(offset(document.as_item(), &keys), format!("{}: {reason}", spelled(&keys)))
         })
         .collect();
-    found.extend(hostward_outputs::Config::validate(&sound).into_iter().map(|invalid| {
+    let mut invalid = hostward_outputs::Config::validate(&sound);
+    invalid.extend(hostward_outputs::Config::exposed_secrets(&sound, mode));
+    found.extend(invalid.into_iter().map(|invalid| {
         let tables = document.get("sink").and_then(Item::as_array_of_tables);
         let table = tables.into_iter().flatten().find(|table| {
             let named = table.get("name").or_else(|| table.get("type")).and_then(Item::as_str);
@@ -216,15 +218,17 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before.get(line_start..).unwrap_or_default().chars().count() + 1)
 }
 
-/// Reads a file that must be UTF-8 and of bounded size.
-pub(super) fn read(path: &Path) -> Result<String, Problem> {
+/// Reads a file that must be UTF-8 and of bounded size; gives its mode, too.
+pub(super) fn read(path: &Path) -> Result<(String, u32), Problem> {
+    use std::os::unix::fs::MetadataExt;
     let whole = |reason: String| Problem { source: path.to_owned(), line: 0, column: 0, reason };
-    let size = std::fs::metadata(path).map_err(|error| whole(format!("cannot read it: {error}")))?.len();
+    let facts = std::fs::metadata(path).map_err(|error| whole(format!("cannot read it: {error}")))?;
+    let size = facts.len();
     if size > MAX_BYTES {
         return Err(whole(format!("it has {size} bytes, a configuration has at most {MAX_BYTES}")));
     }
     let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot read it: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map(|text| (text, facts.mode())).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..valid).unwrap_or_default();
         let (line, column) = place(&String::from_utf8_lossy(before), valid);
@@ -238,7 +242,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Vec<String> {
-        problems(Path::new("h.toml"), text).iter().map(ToString::to_string).collect()
+        problems(Path::new("h.toml"), text, 0o100_600).iter().map(ToString::to_string).collect()
     }
 
     #[test]

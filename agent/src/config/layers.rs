@@ -23,8 +23,8 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Vec<Problem>> {
     let mut layers = config::Config::builder();
     for path in file.map(paths).unwrap_or_default() {
         match check::read(&path) {
-            Ok(text) => {
-                problems.extend(check::problems(&path, &text));
+            Ok((text, mode)) => {
+                problems.extend(check::problems(&path, &text, mode));
                 layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
                 files.push(path);
             }
@@ -95,6 +95,25 @@ mod tests {
         let problems = load(Some(&file)).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert_eq!((problems[1].line, problems[1].column), (2, 3));
+    }
+
+    #[test]
+    fn a_secret_is_refused_in_a_file_that_others_can_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hostward.toml");
+        let text =
+            "[[sink]]\ntype = \"kafka\"\nbrokers = [\"h\"]\nusername = \"u\"\npassword = \"hunter2\"\n";
+        std::fs::write(&file, text).unwrap();
+        let load_as = |mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            load(Some(&file)).map(|loaded| loaded.files.len())
+        };
+        assert_eq!(load_as(0o600), Ok(1));
+        let told = load_as(0o640).unwrap_err();
+        let [problem] = &told[..] else { panic!("{told:?}") };
+        assert!(problem.reason.contains("password is a secret in a file that others can read"), "{problem}");
+        assert!(problem.reason.contains("chmod 0600") && !problem.reason.contains("hunter2"), "{problem}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! found by `journalctl -t hostward`, by its priority, its rule and its id.
 //!
 //! # How it works
-//! Each event is one datagram to the journal's socket ([`entry`]). One that is larger than the kernel
+//! Each event is one datagram to the journal's socket (`entry`). One that is larger than the kernel
 //! takes goes as a sealed memory file whose descriptor is sent instead. Delivered means that the kernel
 //! has it; it survives a restart of journald, because systemd keeps the socket.
 //!

@@ -206,6 +206,12 @@ impl KafkaConfig {
         self.tls.unwrap_or_else(|| self.tls_config().is_set())
     }
 
+    /// Keys that hold a secret itself.
+    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
+        let keys = [("password", &self.password), ("token", &self.token)];
+        keys.into_iter().filter(|(_, secret)| secret.is_some()).map(|(key, _)| key).collect()
+    }
+
     /// How to log in; none: not at all.
     pub fn mechanism(&self) -> Option<Mechanism> {
         let named = self.username.as_ref().map(|_| Mechanism::ScramSha512);

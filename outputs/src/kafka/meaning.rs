@@ -60,6 +60,16 @@ pub(super) const fn kind(code: Code) -> FailureKind {
     }
 }
 
+/// True when the words of a broken connection show that the broker refused our certificate, or TLS with
+/// us. Under TLS 1.3 that comes after the handshake, and the library takes it for a broken connection.
+pub(super) fn is_tls_refusal(reason: &str) -> bool {
+    // RFC 8446, 6.2: what no second try mends; 80, internal error, may pass.
+    const LASTING: [u8; 14] = [40, 42, 43, 44, 45, 46, 47, 48, 49, 70, 71, 112, 116, 120];
+    let number = reason.split_once("SSL alert number ").map(|(_, rest)| rest);
+    let digits = number.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    digits.and_then(|digits| digits.parse().ok()).is_some_and(|number| LASTING.contains(&number))
+}
+
 /// What to do about it.
 pub(super) const fn hint(code: Code) -> &'static str {
     match code {
@@ -120,6 +130,15 @@ mod tests {
         assert_eq!(of_report(Code::NotEnoughReplicas), Meaning::Held(FailureKind::Passing));
         assert_eq!(of_report(Code::PurgeQueue), Meaning::Held(FailureKind::Passing));
         assert_eq!(of_report(Code::Fatal), Meaning::ProducerSpent);
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_from_a_broken_connection() {
+        assert!(is_tls_refusal("Receive failed: error:0A000412:x: SSL alert number 42 (after 15ms)"));
+        assert!(is_tls_refusal("tlsv13 alert certificate required: SSL alert number 116"));
+        for other in ["SSL alert number 80", "SSL alert number ", "SSL alert number 4200", "Disconnected"] {
+            assert!(!is_tls_refusal(other), "{other}");
+        }
     }
 
     #[test]

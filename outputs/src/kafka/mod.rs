@@ -6,10 +6,10 @@
 //! to the library twice while it still has it.
 //!
 //! # How it works
-//! [`producer`] makes a producer with `acks=all`, idempotence, no expiry and 16 MiB of memory. A call
+//! `producer` makes a producer with `acks=all`, idempotence, no expiry and 16 MiB of memory. A call
 //! hands its events over and waits for the delivery reports, which alone acknowledge. When the library
-//! tells of a trouble ([`signs`]) the call returns with what it has; the library goes on by itself, and
-//! [`tickets`] remembers what it holds, so that the same events, offered again, only wait for their
+//! tells of a trouble (`signs`) the call returns with what it has; the library goes on by itself, and
+//! `tickets` remembers what it holds, so that the same events, offered again, only wait for their
 //! reports. Through restarts and crashes of brokers each event is then in the topic once.
 //!
 //! # What can go wrong

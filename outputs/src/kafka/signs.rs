@@ -70,6 +70,7 @@ impl Signs {
     pub(super) fn error(&mut self, code: Code, reason: &str) {
         let now = Instant::now();
         self.alive_at = now;
+        let code = if meaning::is_tls_refusal(reason) { Code::SSL } else { code };
         match code {
             Code::Fatal => self.is_fatal = true,
             Code::AllBrokersDown => {
@@ -182,6 +183,18 @@ mod tests {
         let trouble = signs.trouble(true).unwrap();
         assert_eq!(trouble.kind, FailureKind::Passing);
         assert!(trouble.message.contains("127.0.0.1:1: Connection refused"), "{}", trouble.message);
+    }
+
+    #[test]
+    fn a_broker_that_refuses_our_certificate_needs_help() {
+        let mut signs = Signs::new();
+        let reason = "ssl://h:1/bootstrap: Receive failed: error:0A000412:SSL routines::sslv3 alert bad \
+                      certificate: SSL alert number 42 (after 15ms in state APIVERSION_QUERY)";
+        signs.error(Code::BrokerTransportFailure, reason);
+        signs.error(Code::AllBrokersDown, "1/1 brokers are down");
+        let trouble = signs.trouble(false).unwrap();
+        assert_eq!(trouble.kind, FailureKind::NeedsHelp);
+        assert!(trouble.message.contains("alert number 42") && trouble.message.contains("cert_file"));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! latest bytes are kept, and sent again on the next connection: more of them than our kernel can
 //! hold. What the server's kernel held when the server died is covered as far as it is part of them. A
 //! server that gets some twice knows them by `event.id`.
+//!
+//! A server that ends quiet connections must not get the same bytes again each time. One that closed in
+//! order had read all (a kernel answers bytes that nobody read with a reset), and after a quiet minute
+//! it has dealt with them, too.
 
 use crate::net::failure::NetFailure;
 use crate::net::link::Stream;
@@ -17,11 +21,14 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// Kept and sent again: larger than our kernel's buffer, see [`dial`].
-const TAIL_BYTES: usize = 160 << 10;
+const TAIL_BYTES: usize = 512 << 10;
 /// Messages are handed to the kernel in pieces of this size.
 const CHUNK_BYTES: usize = 16 << 10;
 /// A connection that the server ends sooner than this is a refusal; later, it is its idle time-out.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// What a server read so long before it ended the connection in order is not sent again.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Whole messages, as they are on the wire.
 struct Chunk {
@@ -35,13 +42,24 @@ pub(super) struct Line {
     open: Option<(Stream, Instant)>,
     tail: VecDeque<Chunk>,
     tail_bytes: usize,
+    /// When the connection last took bytes.
+    wrote_at: Instant,
     connections: u64,
     resent: u64,
 }
 
 impl Line {
-    pub(super) const fn new(dialer: Dialer, framing: Framing) -> Self {
-        Self { dialer, framing, open: None, tail: VecDeque::new(), tail_bytes: 0, connections: 0, resent: 0 }
+    pub(super) fn new(dialer: Dialer, framing: Framing) -> Self {
+        Self {
+            dialer,
+            framing,
+            open: None,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            wrote_at: Instant::now(),
+            connections: 0,
+            resent: 0,
+        }
     }
 
     pub(super) async fn send(&mut self, batch: &Batch, framer: &Framer, trimmed: &mut u64) -> Outcome {
@@ -90,7 +108,11 @@ impl Line {
                 Ok(()) => return Ok((stream, since)),
                 Err(error) if since.elapsed() < SHORT_LIFE => return Err(self.dialer.broken(error)),
                 Err(error) => {
-                    tracing::debug!(peer = %self.dialer.peer, %error, "the server ended the connection")
+                    tracing::debug!(peer = %self.dialer.peer, %error, "the server ended the connection");
+                    let in_order = error.kind() == std::io::ErrorKind::UnexpectedEof;
+                    if in_order && self.wrote_at.elapsed() >= QUIET {
+                        self.forget_tail();
+                    }
                 }
             }
         }
@@ -99,11 +121,13 @@ impl Line {
         for chunk in &self.tail {
             write(&self.dialer, &mut stream, &chunk.bytes).await?;
             self.resent += chunk.messages;
+            self.wrote_at = Instant::now();
         }
         Ok((stream, Instant::now()))
     }
 
     fn keep(&mut self, chunk: Chunk) {
+        self.wrote_at = Instant::now();
         self.tail_bytes += chunk.bytes.len();
         self.tail.push_back(chunk);
         while let Some(oldest) = self.tail.front().map(|chunk| chunk.bytes.len())
@@ -158,4 +182,55 @@ async fn write(dialer: &Dialer, stream: &mut Stream, bytes: &[u8]) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syslog::config::{Address, SyslogConfig};
+    use std::io::Read;
+
+    #[test]
+    fn the_tail_is_sent_again_unless_the_server_ended_a_quiet_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::parse(&format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+        let Address::Tcp(target) = address.clone() else { panic!() };
+        let config = SyslogConfig { address, ..SyslogConfig::default() };
+        let mut line = Line::new(Dialer::new(&config, &target, false), Framing::Lf);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            line.maintain().await.unwrap();
+            line.keep(Chunk { bytes: b"one\n".to_vec(), messages: 1 });
+            for (quiet, got, again) in [(Duration::ZERO, &b""[..], true), (QUIET, b"one\n", false)] {
+                // The server reads all and ends the connection in order.
+                let (mut server, _) = listener.accept().unwrap();
+                let mut bytes = vec![0; got.len()];
+                server.read_exact(&mut bytes).unwrap();
+                assert_eq!(bytes, got);
+                drop(server);
+                let Some((Stream::Plain(stream), since)) = line.open.as_mut() else { panic!() };
+                stream.readable().await.unwrap();
+                *since = since.checked_sub(SHORT_LIFE).unwrap();
+                line.wrote_at = Instant::now().checked_sub(quiet).unwrap();
+                line.maintain().await.unwrap();
+                assert_eq!((line.resent, line.tail_bytes), (1, if again { 4 } else { 0 }));
+            }
+            line.close().await;
+        });
+        let mut got = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut got).unwrap();
+        assert_eq!(got, b"", "the third connection got nothing again");
+    }
+
+    #[test]
+    fn the_tail_is_bounded_and_holds_more_than_our_kernel() {
+        let config = SyslogConfig { address: Address::parse("tcp://h").unwrap(), ..SyslogConfig::default() };
+        let Address::Tcp(target) = config.address.clone() else { panic!() };
+        let mut line = Line::new(Dialer::new(&config, &target, false), Framing::OctetCounting);
+        for _ in 0..200 {
+            line.keep(Chunk { bytes: vec![b'x'; CHUNK_BYTES], messages: 1 });
+        }
+        assert!((TAIL_BYTES..TAIL_BYTES + CHUNK_BYTES).contains(&line.tail_bytes), "{}", line.tail_bytes);
+        assert_eq!(line.tail.len() * CHUNK_BYTES, line.tail_bytes);
+    }
 }

@@ -5,12 +5,12 @@
 //! restarted, what was longer than the server's limit, what came while the certificate was expired.
 //!
 //! # How it works
-//! [`frame`] makes a message of an event, never longer than `max_message`: a JSON record loses
-//! fields in a fixed order and stays JSON ([`trim`]). Then one of three transports sends it:
-//! - [`relp`]: the server answers each message; only an answer counts. The reliable choice.
-//! - [`line`] (`tcp://`, `tls://`): the server never answers. Delivered means handed to the kernel; the
-//!   latest 160 KiB are kept and sent again on the next connection.
-//! - [`datagram`] (`udp://`, `unix://`): delivered means handed to the kernel, and that is all.
+//! `frame` makes a message of an event, never longer than `max_message`: a JSON record loses
+//! fields in a fixed order and stays JSON (`trim`). Then one of three transports sends it:
+//! - `relp`: the server answers each message; only an answer counts. The reliable choice.
+//! - `line` (`tcp://`, `tls://`): the server never answers. Delivered means handed to the kernel; the
+//!   latest 512 KiB are kept and sent again on the next connection.
+//! - `datagram` (`udp://`, `unix://`): delivered means handed to the kernel, and that is all.
 //!
 //! # What can go wrong
 //! - *The server is gone, silent or slow*: time-outs, then back-off; the events wait.

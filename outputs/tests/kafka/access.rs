@@ -21,20 +21,20 @@ fn private(path: &Path, text: &str) {
 #[test]
 fn each_mechanism_logs_in_and_a_wrong_password_is_mended_later() {
     let name = "each_mechanism_logs_in_and_a_wrong_password_is_mended_later";
-    let Some(broker) = Broker::start(name, "") else { return };
+    let Some(broker) = Broker::borrow(name) else { return };
     let dir = tempfile::tempdir().unwrap();
     for mechanism in ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] {
         let (user, password) = broker.user(mechanism);
         let secret = dir.path().join(mechanism);
         private(&secret, "wrong");
-        let topic = format!("to-{mechanism}");
+        let topic = format!("{}-{mechanism}", broker.topic);
         let feed = Feed::start(
             "kafka",
             &format!(
                 "brokers = [{:?}]\ntopic = {topic:?}\nca_file = {:?}\nsasl = {mechanism:?}\nusername = {user:?}\n\
              password_file = {secret:?}\n",
-                broker.service.fact("sasl_ssl"),
-                broker.service.fact("ca"),
+                broker.service().fact("sasl_ssl"),
+                broker.service().fact("ca"),
             ),
         );
         feed.send(100, 200);
@@ -51,13 +51,8 @@ fn each_mechanism_logs_in_and_a_wrong_password_is_mended_later() {
 
 #[test]
 fn a_bearer_token_logs_in_and_one_that_ended_is_told() {
-    let settings = "sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN,OAUTHBEARER\n\
-        listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=\
-        org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
-        unsecuredLoginStringClaim_sub=\"broker\";\n";
-    let Some(broker) = Broker::start("a_bearer_token_logs_in_and_one_that_ended_is_told", settings) else {
-        return;
-    };
+    let name = "a_bearer_token_logs_in_and_one_that_ended_is_told";
+    let Some(broker) = Broker::borrow(name) else { return };
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     // An unsecured token (RFC 7515 appendix A.5), which Kafka's own validator for tests takes.
     let token = |ends_s: u64| {
@@ -71,9 +66,9 @@ fn a_bearer_token_logs_in_and_one_that_ended_is_told() {
     let feed = Feed::start(
         "kafka",
         &format!(
-            "brokers = [{:?}]\nca_file = {:?}\ntoken_file = {file:?}\n",
-            broker.service.fact("sasl_ssl"),
-            broker.service.fact("ca"),
+            "{}ca_file = {:?}\ntoken_file = {file:?}\n",
+            broker.keys("sasl_ssl"),
+            broker.service().fact("ca"),
         ),
     );
     feed.send(100, 200);
@@ -81,13 +76,13 @@ fn a_bearer_token_logs_in_and_one_that_ended_is_told() {
     assert!(status.health.reason.contains("the token ended"), "{}", status.health.reason);
     private(&file, &token(now_s + 3_600));
     feed.wait_delivered();
-    assert_eq!(count(&feed, &read(broker.plain(), "hostward")), Count::once(100));
+    assert_eq!(count(&feed, &read(broker.plain(), &broker.topic)), Count::once(100));
 }
 
 #[test]
 fn certificates_decide_on_both_sides_and_change_without_a_restart() {
     let name = "certificates_decide_on_both_sides_and_change_without_a_restart";
-    let Some(broker) = Broker::start(name, "") else { return };
+    let Some(broker) = Broker::borrow(name) else { return };
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let stranger = Authority::new("stranger");
@@ -96,8 +91,8 @@ fn certificates_decide_on_both_sides_and_change_without_a_restart() {
     let feed = Feed::start(
         "kafka",
         &format!(
-            "brokers = [{:?}]\nca_file = {:?}\ncert_file = {:?}\nkey_file = {:?}\n",
-            broker.service.fact("mtls"),
+            "{}ca_file = {:?}\ncert_file = {:?}\nkey_file = {:?}\n",
+            broker.keys("mtls"),
             at("ca.pem"),
             at("client.pem"),
             at("client.key"),
@@ -107,7 +102,7 @@ fn certificates_decide_on_both_sides_and_change_without_a_restart() {
     let status = feed.wait("we do not trust it", |status| status.health.state == State::Failed);
     assert!(status.health.reason.contains("certificate"), "{}", status.health.reason);
 
-    private(&at("ca.pem"), &std::fs::read_to_string(broker.service.fact("ca")).unwrap());
+    private(&at("ca.pem"), &std::fs::read_to_string(broker.service().fact("ca")).unwrap());
     let ours = feed.status().counters;
     let status = feed.wait("it does not trust us", |status| {
         status.counters != ours && status.health.reason.contains("alert")
@@ -115,7 +110,7 @@ fn certificates_decide_on_both_sides_and_change_without_a_restart() {
     assert_eq!(status.health.state, State::Failed, "{}", status.health.reason);
 
     for name in ["client.key", "client.pem"] {
-        private(&at(name), &std::fs::read_to_string(broker.service.data().join(name)).unwrap());
+        private(&at(name), &std::fs::read_to_string(broker.service().data().join(name)).unwrap());
     }
     feed.wait_delivered();
     let producers = feed.counter("producers");
@@ -128,19 +123,19 @@ fn certificates_decide_on_both_sides_and_change_without_a_restart() {
     feed.send(100, 200);
     feed.wait_delivered();
     feed.wait("a new producer", |status| status.counters[0] > ("producers", producers));
-    assert_eq!(count(&feed, &read(broker.plain(), "hostward")), Count::once(200));
+    assert_eq!(count(&feed, &read(broker.plain(), &broker.topic)), Count::once(200));
     assert_eq!(feed.status().dropped_events(), 0);
 }
 
 #[test]
 fn a_check_names_the_step_that_fails() {
-    let Some(broker) = Broker::start("a_check_names_the_step_that_fails", "") else { return };
-    broker.create_topic("hostward", &[]);
+    let Some(broker) = Broker::borrow("a_check_names_the_step_that_fails") else { return };
+    broker.create_topic(&broker.topic, &[]);
     let (user, password) = broker.user("SCRAM-SHA-512");
     let check = |user: &str, password: &str, topic: &str, broker_address: &str| {
         let config: KafkaConfig = toml::from_str(&format!(
             "brokers = [{broker_address:?}]\nca_file = {:?}\nusername = {user:?}\npassword = {password:?}\ntopic = {topic:?}",
-            broker.service.fact("ca")
+            broker.service().fact("ca")
         ))
         .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -149,17 +144,17 @@ fn a_check_names_the_step_that_fails() {
         let last = steps.last().unwrap();
         (last.ok, format!("{}: {}", last.what, last.why))
     };
-    let address = broker.service.fact("sasl_ssl");
-    let (ok, told) = check(&user, &password, "hostward", address);
-    assert!(ok && told == "find topic hostward: 3 partitions", "{told}");
+    let address = broker.service().fact("sasl_ssl");
+    let (ok, told) = check(&user, &password, &broker.topic, address);
+    assert!(ok && told == format!("find topic {}: 3 partitions", broker.topic), "{told}");
     let (ok, told) = check(&user, &password, "absent", address);
     assert!(!ok && told.contains("create it"), "{told}");
-    let (ok, told) = check(&user, "wrong", "hostward", address);
+    let (ok, told) = check(&user, "wrong", &broker.topic, address);
     assert!(!ok && told.contains("check sasl, username and the password"), "{told}");
-    let (ok, told) = check(&user, &password, "hostward", "no-such-host.invalid:1");
+    let (ok, told) = check(&user, &password, &broker.topic, "no-such-host.invalid:1");
     assert!(!ok && told.starts_with("resolve no-such-host.invalid"), "{told}");
     // A port where nobody listens.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (ok, told) = check(&user, &password, "hostward", &free.to_string());
+    let (ok, told) = check(&user, &password, &broker.topic, &free.to_string());
     assert!(!ok && told.contains("refused"), "{told}");
 }

@@ -24,32 +24,32 @@ fn during(feed: &Feed, fault: impl FnOnce()) {
 
 #[test]
 fn restart_kill_and_pause_leave_every_event_once() {
-    let Some(broker) = Broker::start("restart_kill_and_pause_leave_every_event_once", "") else { return };
+    let Some(broker) = Broker::borrow("restart_kill_and_pause_leave_every_event_once") else { return };
     let feed = Feed::start("kafka", &broker.plain_keys());
     feed.send(500, 400);
     feed.wait_delivered();
 
     during(&feed, || {
-        broker.service.stop();
-        broker.service.start_again();
+        broker.service().stop();
+        broker.service().start_again();
     });
     feed.wait_delivered();
 
-    during(&feed, || broker.service.kill());
+    during(&feed, || broker.service().kill());
     let status = feed.wait("the outage is told", |status| status.health.state == State::Degraded);
     assert!(status.health.reason.contains("no broker can be reached"), "{}", status.health.reason);
-    broker.service.start_again();
+    broker.service().start_again();
     feed.wait_delivered();
 
-    during(&feed, || broker.service.pause());
+    during(&feed, || broker.service().pause());
     let status =
         feed.wait("the silence is told", |status| status.health.reason.contains("no delivery report"));
     assert_eq!(status.health.state, State::Degraded);
-    broker.service.resume();
+    broker.service().resume();
     let status = feed.wait_delivered();
     feed.wait("it is well again", |status| status.health.state == State::Ok);
 
-    assert_eq!(count(&feed, &read(broker.plain(), "hostward")), Count::once(6_500));
+    assert_eq!(count(&feed, &read(broker.plain(), &broker.topic)), Count::once(6_500));
     assert_eq!(
         (feed.counter("producers"), feed.counter("unsure_events"), status.dropped_events()),
         (1, 0, 0)
@@ -58,19 +58,19 @@ fn restart_kill_and_pause_leave_every_event_once() {
 
 #[test]
 fn killed_again_and_again_under_load_the_broker_has_every_event_once() {
-    let Some(broker) = Broker::start("killed_again_and_again_under_load_the_broker_has_every_event_once", "")
+    let Some(broker) = Broker::borrow("killed_again_and_again_under_load_the_broker_has_every_event_once")
     else {
         return;
     };
     let feed = Feed::start("kafka", &format!("{}key = \"process.entity_id\"\n", broker.plain_keys()));
     for _ in 0..4 {
         during(&feed, || {
-            broker.service.kill();
-            broker.service.start_again();
+            broker.service().kill();
+            broker.service().start_again();
         });
     }
     feed.wait_delivered();
-    assert_eq!(count(&feed, &read(broker.plain(), "hostward")), Count::once(8_000));
+    assert_eq!(count(&feed, &read(broker.plain(), &broker.topic)), Count::once(8_000));
 }
 
 #[test]
@@ -92,9 +92,9 @@ fn a_reply_that_is_lost_after_the_write_doubles_nothing() {
     proxy.set(Fault::LoseReply);
     feed.send(100, 400);
     feed.wait("the failure is told", |status| status.health.state == State::Degraded);
-    broker.service.kill();
+    broker.service().kill();
     proxy.set(Fault::None);
-    broker.service.start_again();
+    broker.service().start_again();
     feed.wait_delivered();
 
     // Half open, one byte after the other, cut in the middle.

@@ -7,11 +7,11 @@ use hostward_outputs::{Reason, State};
 
 #[test]
 fn of_a_refused_batch_only_the_event_at_fault_is_given_up() {
-    let Some(broker) = Broker::start("of_a_refused_batch_only_the_event_at_fault_is_given_up", "") else {
+    let Some(broker) = Broker::borrow("of_a_refused_batch_only_the_event_at_fault_is_given_up") else {
         return;
     };
     broker.create_topic("small", &["max.message.bytes=40000"]);
-    let feed = Feed::start("kafka", &format!("{}topic = \"small\"\n", broker.plain_keys()));
+    let feed = Feed::start("kafka", &format!("brokers = [{:?}]\ntopic = \"small\"\n", broker.plain()));
     feed.send(30, 200);
     feed.send(1, 120_000);
     feed.send(30, 200);
@@ -29,7 +29,7 @@ fn of_a_refused_batch_only_the_event_at_fault_is_given_up() {
 
     // Each event would do, but not so many at once.
     broker.create_topic("narrow", &["max.message.bytes=100000"]);
-    let feed = Feed::start("kafka", &format!("{}topic = \"narrow\"\n", broker.plain_keys()));
+    let feed = Feed::start("kafka", &format!("brokers = [{:?}]\ntopic = \"narrow\"\n", broker.plain()));
     for _ in 0..5 {
         feed.send(200, 5_000);
         feed.wait_delivered();
@@ -46,29 +46,37 @@ fn a_topic_that_is_not_there_holds_until_it_is() {
     feed.send(100, 200);
     let status = feed.wait("it is an alarm", |status| status.health.state == State::Failed);
     assert!(status.health.reason.contains("create the topic"), "{}", status.health.reason);
-    broker.create_topic("hostward", &[]);
+    broker.create_topic(&broker.topic, &[]);
     feed.wait_delivered();
-    assert_eq!(count(&feed, &read(broker.plain(), "hostward")), Count::once(100));
+    assert_eq!(count(&feed, &read(broker.plain(), &broker.topic)), Count::once(100));
 }
 
 #[test]
 fn a_right_that_is_missing_holds_until_it_is_given() {
-    let Some(broker) = Broker::start("a_right_that_is_missing_holds_until_it_is_given", "") else { return };
-    broker.create_topic("hostward", &[]);
+    let Some(broker) = Broker::borrow("a_right_that_is_missing_holds_until_it_is_given") else { return };
+    broker.create_topic(&broker.topic, &[]);
     let (name, password) = broker.user("SCRAM-SHA-512");
     let acl = |verb: &str| {
         let principal = format!("User:{name}");
-        let words =
-            [verb, "--force", "--deny-principal", &principal, "--operation", "Write", "--topic", "hostward"];
+        let words = [
+            verb,
+            "--force",
+            "--deny-principal",
+            &principal,
+            "--operation",
+            "Write",
+            "--topic",
+            &broker.topic,
+        ];
         broker.tool("org.apache.kafka.tools.AclCommand", &words);
     };
     acl("--add");
     let feed = Feed::start(
         "kafka",
         &format!(
-            "brokers = [{:?}]\nca_file = {:?}\nusername = {name:?}\npassword = {password:?}\n",
-            broker.service.fact("sasl_ssl"),
-            broker.service.fact("ca"),
+            "{}ca_file = {:?}\nusername = {name:?}\npassword = {password:?}\n",
+            broker.keys("sasl_ssl"),
+            broker.service().fact("ca"),
         ),
     );
     feed.send(100, 200);
@@ -77,5 +85,5 @@ fn a_right_that_is_missing_holds_until_it_is_given() {
     acl("--remove");
     let status = feed.wait_delivered();
     assert_eq!(status.dropped_events(), 0);
-    assert_eq!(count(&feed, &read(broker.plain(), "hostward")), Count::once(100));
+    assert_eq!(count(&feed, &read(broker.plain(), &broker.topic)), Count::once(100));
 }

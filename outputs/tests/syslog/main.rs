@@ -17,6 +17,7 @@ mod proxy;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests of other sinks, which use the rest")]
 #[path = "../support/service.rs"]
 mod service;
 #[cfg(test)]

@@ -74,6 +74,15 @@ impl Server {
         Count::of(feed, messages.iter().map(|message| message.id.as_str()))
     }
 
+    /// Waits until one input wrote exactly so many, half a minute at most.
+    pub(crate) fn wait_messages(&self, input: &str, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.messages(input).len() != count {
+            assert!(Instant::now() < deadline, "{} of {count} messages", self.messages(input).len());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits until no id is missing, half a minute at most, and counts.
     pub(crate) fn wait_all(&self, feed: &Feed, input: &str) -> Count {
         let deadline = Instant::now() + Duration::from_secs(30);

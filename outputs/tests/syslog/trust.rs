@@ -121,8 +121,7 @@ fn a_name_and_a_pin_decide_beside_the_chain() {
         match refusal {
             None => {
                 feed.wait_delivered();
-                server.wait_all(&feed, "tls");
-                assert_eq!(server.messages("tls").len(), before + 10, "{keys}");
+                server.wait_messages("tls", before + 10);
             }
             Some(hint) => {
                 let status = feed.wait("it is refused", |status| status.health.state == State::Failed);

@@ -90,6 +90,24 @@ fn an_alert_has_its_urgency_and_its_data() {
 }
 
 #[test]
+fn what_is_redacted_is_in_no_part_of_the_message() {
+    let Some(server) = Server::start("rsyslog", "what_is_redacted_is_in_no_part_of_the_message") else {
+        return;
+    };
+    let keys = server.keys("relp", "relp")
+        + "structured_data = true\nredact = [\"host.name\", \"process.name\", \"process.args\"]\n";
+    let feed = Feed::start("syslog", &keys);
+    feed.send_alert("program hush-hush was started");
+    feed.wait_delivered();
+    let messages = server.messages("relp");
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((message.part("host"), message.part("app")), ("-", "hostward"));
+    assert_eq!(message.record()["message"], "a rule [output redacted]");
+    let raw = message.part("raw");
+    assert!(!raw.contains("hush") && !raw.contains("host one") && !raw.contains("host_one"), "{raw}");
+}
+
+#[test]
 fn a_long_record_is_trimmed_and_stays_json() {
     let Some(server) = Server::start("rsyslog", "a_long_record_is_trimmed_and_stays_json") else { return };
     let feed = Feed::start("syslog", &(server.keys("relp", "relp") + "max_message = 2048\n"));

@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn answers_of_rsyslog_are_understood() {
-        let open = b"1 rsp 92 200 OK\nrelp_version=0\nrelp_software=librelp,1.11.0,http://librelp.adiscon.com\ncommands=syslog\n2 rsp 6 200 OK\n0 serverclose 0\n";
+        let open = b"1 rsp 93 200 OK\nrelp_version=0\nrelp_software=librelp,1.11.0,http://librelp.adiscon.com\ncommands=syslog\n2 rsp 6 200 OK\n0 serverclose 0\n";
         let (frame, used) = parse(open).unwrap().unwrap();
-        assert_eq!((frame.txnr, frame.command, frame.data.len()), (1, &b"rsp"[..], 92));
+        assert_eq!((frame.txnr, frame.command, frame.data.len()), (1, &b"rsp"[..], 93));
         assert_eq!(status(frame.data).unwrap().0, 200);
         assert!(offers_syslog(frame.data));
         let (frame, more) = parse(&open[used..]).unwrap().unwrap();
