@@ -33,7 +33,7 @@ pub use setup::{SetupFailure, SetupOptions, SetupStep, setup};
 
 use crate::http::client::{Client, Request};
 use crate::http::courier::Courier;
-use crate::http::outcome::{Item, Outcome};
+use crate::http::outcome::{Failure, Item, Outcome};
 use crate::http::wire::Wire;
 use crate::http::{Part, Reply};
 use hostward_event::encode::Form;
@@ -110,7 +110,9 @@ impl Elastic {
             return bulk::refusal(reply);
         }
         if reply.is_cut {
-            return Outcome::TooLarge(format!("{}: the reply is longer than 1 MiB", reply.peer));
+            let said = format!("{}: the reply is longer than 1 MiB", reply.peer);
+            // Of one event it is senseless, and no verdict.
+            return if events > 1 { Outcome::TooLarge(said) } else { Failure::passing(said).into() };
         }
         match bulk::read(reply, events) {
             Ok(read) => {
@@ -123,5 +125,20 @@ impl Elastic {
             }
             Err(failure) => failure.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::reply::reply;
+
+    #[test]
+    fn a_reply_that_is_too_long_to_read_is_no_verdict_on_an_event() {
+        let elastic = Elastic::new("default".to_owned());
+        let mut cut = reply(200, br#"{"items":[{"create":{"status":400}}"#);
+        cut.is_cut = true;
+        assert!(matches!(elastic.judge(&cut, 2), Outcome::TooLarge(_)), "half of it has a shorter reply");
+        assert!(matches!(elastic.judge(&cut, 1), Outcome::Kept(_)));
     }
 }

@@ -241,6 +241,11 @@ impl Wire for Hec {
         }
     }
 
+    /// An indexer that writes to its disk each few seconds is not overloaded.
+    fn latency_tells(&self) -> bool {
+        self.ack_timeout.is_none()
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         vec![("unacked_events", self.unacked_events.load(Ordering::Relaxed))]
     }

@@ -26,6 +26,12 @@ pub(crate) trait Wire: Send + Sync + 'static {
     /// Sends a part and says what became of it.
     fn exchange(&self, client: &Client, part: &Part) -> impl Future<Output = Outcome> + Send;
 
+    /// How long an exchange takes says how loaded the destination is. False where most of it is waiting
+    /// for something else.
+    fn latency_tells(&self) -> bool {
+        true
+    }
+
     /// Counters of this kind of sink.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()

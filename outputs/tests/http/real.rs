@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A node and its JVM at a time: several would starve each other.
 static ONE_NODE: Mutex<()> = Mutex::new(());
@@ -133,7 +133,6 @@ impl Node {
 
     /// Setup by the administrator; gives what was skipped.
     fn set_up(&self, more: &str) -> Vec<String> {
-        eprintln!("{:?} set_up {more}", SystemTime::now());
         let config = self.elastic(&format!("{}{more}", self.login("admin")));
         let steps = block_on(elastic::setup(&config, &SetupOptions::default())).unwrap();
         let skipped = steps.iter().filter(|step| matches!(step.result, SetupResult::Skipped(_)));
@@ -191,13 +190,9 @@ fn opensearch_3_blocks_refuses_and_dies_and_nothing_is_lost() {
 
     node.set_up("namespace = \"a\"");
     round_trip(&node, "a", "");
-    eprintln!("{:?} too_large", SystemTime::now());
     too_large(&node);
-    eprintln!("{:?} bad_mapping", SystemTime::now());
     bad_mapping(&node);
-    eprintln!("{:?} flood", SystemTime::now());
     flood(&node);
-    eprintln!("{:?} killed", SystemTime::now());
     killed(&node);
 }
 
