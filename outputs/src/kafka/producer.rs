@@ -98,7 +98,7 @@ fn settings(
     set("socket.nagle.disable", "true");
     set("socket.connection.setup.timeout.ms", "10000");
     set("reconnect.backoff.ms", "500");
-    set("reconnect.backoff.max.ms", "10000");
+    set("reconnect.backoff.max.ms", "5000");
     // A topic that is not there is told after this.
     set("topic.metadata.propagation.max.ms", "10000");
     set("log.connection.close", "false");

@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 
 /// After a failed login the library may also say that all brokers are down; that is no news for this long
-/// (it tries again after 10 s at most).
+/// (it tries again after 5 s at most).
 const HELP_STANDS: Duration = Duration::from_secs(30);
 
 /// Something is wrong, and until a report says otherwise it stays so.

@@ -7,4 +7,6 @@ mod file;
 #[cfg(test)]
 mod law;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod stdout;

@@ -11,6 +11,8 @@ mod feed;
 #[cfg(test)]
 mod journald;
 #[cfg(test)]
+mod moody;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of other sinks, which use the rest")]
 #[path = "../support/proxy.rs"]
 mod proxy;

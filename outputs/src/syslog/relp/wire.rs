@@ -168,6 +168,36 @@ mod tests {
             prop_assert_eq!((frame.txnr, frame.data, used), (txnr, &data[..], whole));
         }
 
+        /// What a server's bytes mean does not depend on how the network cuts them.
+        #[test]
+        fn a_damaged_stream_means_the_same_in_pieces(
+            frames in prop::collection::vec((0..3_u32, prop::sample::select(vec!["rsp", "serverclose"]), "[0-9]{3} \\PC{0,20}"), 1..8),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut stream = Vec::new();
+            for (txnr, command, data) in &frames {
+                write(*txnr, command, data.as_bytes(), &mut stream);
+            }
+            for (at, byte) in damage {
+                let at = at.index(stream.len());
+                stream[at] = byte;
+            }
+            let cut = cut.index(stream.len() + 1);
+            match parse(&stream[..cut]) {
+                Ok(None) => {}
+                Ok(found) => prop_assert_eq!(parse(&stream), Ok(found)),
+                Err(nonsense) => prop_assert_eq!(parse(&stream), Err(nonsense)),
+            }
+            // Frame by frame to the end or the first nonsense: it ends.
+            let mut rest = &stream[..];
+            while let Ok(Some((frame, used))) = parse(rest) {
+                prop_assert!(used > 0 && used <= rest.len());
+                let _ = (status(frame.data), offers_syslog(frame.data));
+                rest = &rest[used..];
+            }
+        }
+
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>, near in "[0-9]{0,10} ?[a-z]{0,40} ?[0-9]{0,10} ?\\PC{0,9}\n?") {
             let _ = (status(&bytes), offers_syslog(&bytes));
