@@ -200,10 +200,6 @@ impl Raw {
         }
     }
 
-    pub(crate) fn end_seq(&self) -> u64 {
-        self.first_seq + u64::from(self.records)
-    }
-
     pub(crate) fn push(&mut self, sinks: u16, time: i64, id: &[u8; 16], record: &[u8]) {
         self.bytes.u32(len32(record.len()));
         self.bytes.u16(sinks);

@@ -120,6 +120,14 @@ pub enum OpenFailure {
         /// What the holder wrote into LOCK; `?` when nothing.
         pid: String,
     },
+    /// More sinks than a lane's state has room for.
+    #[error("spool {path}: {sinks} sinks, and it serves {most}", path = .path.display(), most = super::MAX_SINKS)]
+    TooManySinks {
+        /// The directory.
+        path: PathBuf,
+        /// How many were asked for.
+        sinks: usize,
+    },
     /// A system call failed.
     #[error("spool {path}: cannot {what}: {source}", path = .path.display())]
     Io {
@@ -137,6 +145,7 @@ impl OpenFailure {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Held { .. } => "stop the other agent, or give this one a state directory of its own",
+            Self::TooManySinks { .. } => "configure fewer sinks, or let one destination forward to others",
             Self::Io { source: Errno::ACCESS | Errno::PERM, .. } => {
                 "give the agent's user the right to write there (ReadWritePaths= in the unit)"
             }

@@ -286,7 +286,11 @@ impl Log {
         if !dir_synced {
             // A file whose name may be lost is not durable.
             core.counters.sync_errors += 1;
+            core.sync_failures += 1;
             core.dir_dirty = true;
+            if core.sync_failures >= MAX_SYNC_FAILURES {
+                core.enter_ring(RingReason::SyncFailed, now);
+            }
             return false;
         }
         core.synced_seq = core.synced_seq.max(plan.upto);

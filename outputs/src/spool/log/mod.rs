@@ -168,6 +168,7 @@ impl Log {
     }
 
     /// Takes and writes all that waits in the intake.
+    #[cfg(test)]
     pub(crate) fn write_all(&self, packer: &mut Packer, now: Now) {
         while let Some(block) = self.intake.pop() {
             self.write(block, packer, now);
@@ -185,6 +186,18 @@ impl Log {
         }
     }
 
+    /// Numbers behind the last record that is written, and behind the last that is synced.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> (u64, u64) {
+        let core = self.lock();
+        (core.written_seq(), core.synced_seq)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_min_free(&mut self, bytes: u64) {
+        self.min_free_bytes = bytes;
+    }
+
     /// The slot of a sink.
     pub(crate) fn slot(&self, sink: &str) -> Option<usize> {
         self.lock().cursors.iter().find(|cursor| cursor.name == sink).map(|cursor| usize::from(cursor.slot))
@@ -197,7 +210,8 @@ impl Log {
 
     /// More is written and unsynced than is kept in memory for a second try: the writer has to wait.
     pub(crate) fn must_sync_first(&self) -> bool {
-        self.lock().unsynced_bytes > disk::MAX_UNSYNCED
+        let core = self.lock();
+        core.ring_mode.is_none() && core.unsynced_bytes > disk::MAX_UNSYNCED
     }
 }
 
@@ -300,8 +314,7 @@ impl Core {
                 let raw = raw.get_or_insert_with(|| unpack(head, &packed.stored));
                 let (raw, within) = (raw.as_deref().unwrap_or_default(), cursor.position()..end);
                 let unread = read::tally_block(raw, first, usize::from(cursor.slot), &within, &[]);
-                cursor.drop_ahead(cursor.position(), end, unread, reason, ms(now));
-                cursor.advance(end);
+                cursor.pass_over(end, unread, reason, ms(now));
             }
         }
         self.given_up = reason;

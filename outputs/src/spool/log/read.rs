@@ -105,7 +105,7 @@ impl Source {
 impl Core {
     /// The block that has `seq`, or the first one behind it.
     fn find(&mut self, log: &Log, seq: u64) -> Found {
-        let holder = self.segments.values().find(|segment| !segment.doomed && segment.end_seq() > seq);
+        let holder = self.segments.values().find(|segment| segment.has_behind(seq));
         if let Some(id) = holder.map(|segment| segment.id) {
             let seed = self.seed(id);
             let Some(segment) = self.segments.get_mut(&id) else { return Found::Nothing };
@@ -242,9 +242,10 @@ impl Core {
             let read = cursor.read_of(first);
             let mut unread: Amount = share.unwrap_or_default().into();
             unread.take(read);
+            // Rather too few: what the books miss then shows when the lane's end is reached.
             unread.events = unread.events.saturating_sub(cursor.ahead_within(first, end));
-            cursor.drop_ahead(cursor.position().max(first), end, unread, Reason::Damaged, ms(now));
-            cursor.advance(end);
+            cursor.advance(first);
+            cursor.pass_over(end, unread, Reason::Damaged, ms(now));
         }
         self.state_dirty = true;
     }
@@ -303,7 +304,7 @@ impl Core {
         let cursor = self.cursor_ref(slot)?;
         let unread = (cursor.unread().events > 0).then(|| {
             let position = cursor.position();
-            let segment = self.segments.values().find(|segment| segment.end_seq() > position);
+            let segment = self.segments.values().find(|segment| segment.has_behind(position));
             let block = segment.and_then(|segment| {
                 let at = segment.footer.index.partition_point(|block| block.end_seq() <= position);
                 segment.footer.index.get(at)
@@ -329,7 +330,7 @@ impl Core {
         let mut amount = Amount::default();
         let mut at = within.start;
         while at < within.end {
-            let segment = self.segments.values().find(|segment| !segment.doomed && segment.end_seq() > at);
+            let segment = self.segments.values().find(|segment| segment.has_behind(at));
             if let Some(segment) = segment {
                 let (first, end) = (segment.records_begin(), segment.end_seq());
                 if within.start <= first && end <= within.end && !overlaps(first, end) {
@@ -392,6 +393,11 @@ impl Core {
 }
 
 impl super::Segment {
+    /// It has records at or behind this number. One that was just begun has none, whatever its header says.
+    fn has_behind(&self, seq: u64) -> bool {
+        !self.doomed && self.footer.records > 0 && self.end_seq() > seq
+    }
+
     /// Number of the first record, or as good as is known without the index.
     pub(super) fn records_begin(&self) -> u64 {
         match self.footer.index.first() {
@@ -427,14 +433,21 @@ impl Log {
                 }
             };
             let (id, seed, file) = missing;
-            let footer = file.as_ref().map(|file| load_index(&**file, &seed));
+            let mut errors = 0;
+            let footer = file.as_ref().and_then(|file| {
+                (0..READ_TRIES).find_map(|_| load_index(&**file, &seed).inspect_err(|_| errors += 1).ok())
+            });
             let mut core = self.lock();
+            core.counters.read_errors += errors;
+            if !core.segments.contains_key(&id) {
+                // Let go meanwhile.
+                continue;
+            }
             let adopted = match footer {
-                Some(Ok(Some(footer))) => core.segments.get_mut(&id).is_some_and(|s| s.adopt(footer)),
+                Some(Some(footer)) => core.segments.get_mut(&id).is_some_and(|s| s.adopt(footer)),
                 _ => false,
             };
             if !adopted {
-                core.counters.read_errors += 1;
                 core.give_up_segment(self, id, now);
             }
         };

@@ -54,13 +54,21 @@ fn read_segment(
         .filter(|header| header.id == id && header.lane == lane && uuid.is_none_or(|uuid| uuid == header.uuid));
     let Some(header) = header else { return Ok(None) };
     let length = file.len()?;
-    let (footer, len, found) = match read_footer(&*file, &header.seed())? {
-        Some((footer, _)) => (footer, length, true),
-        None => {
+    let sealed = read_footer(&*file, &header.seed())?;
+    let (footer, len, found) = match sealed {
+        Some((footer, _)) if renamed => (footer, length, true),
+        // Renamed is what was synced: in a file that was not, the blocks before a footer may be missing.
+        sealed => {
             let scan = scan(&*file, &header)?;
-            counters.bad_blocks += scan.bad_stretches;
-            counters.torn_bytes += scan.torn_bytes;
-            (scan.footer, scan.end, false)
+            match sealed {
+                Some((footer, at)) if at == scan.end && scan.bad_stretches == 0 => (footer, length, true),
+                sealed => {
+                    let behind = sealed.map_or(0, |(_, at)| length.saturating_sub(at));
+                    counters.bad_blocks += scan.bad_stretches;
+                    counters.torn_bytes += scan.torn_bytes.saturating_sub(behind);
+                    (scan.footer, scan.end, false)
+                }
+            }
         }
     };
     let segment = Segment {

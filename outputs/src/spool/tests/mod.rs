@@ -1,0 +1,7 @@
+//! The spool under simulated disks: power losses, kills, failing calls, damage.
+
+mod crash;
+mod damage;
+mod faults;
+mod model;
+mod sim;
