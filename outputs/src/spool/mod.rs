@@ -34,6 +34,7 @@ mod cursor;
 mod dlq;
 mod intake;
 mod log;
+pub mod offline;
 mod reader;
 mod segment;
 mod state;

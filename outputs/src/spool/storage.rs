@@ -259,6 +259,39 @@ impl DirStorage {
     }
 }
 
+/// Copies a lane's file to `root/stamp/lane/`, durably.
+pub(crate) fn backup_file(
+    root: &Path,
+    stamp: &str,
+    lane: &str,
+    storage: &dyn Storage,
+    name: &str,
+) -> Result<(), Errno> {
+    let root = rustix::fs::open(root, DIR, Mode::empty())?;
+    let dir = sub_dir(sub_dir(root, stamp)?, lane)?;
+    let file = storage.open(name)?;
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 1 << 20];
+    // What is no segment of ours is not copied without end.
+    while bytes.len() < 64 << 20 {
+        let read = file.read_at(super::bytes::len64(bytes.len()), &mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
+    }
+    let copy = FdFile(rustix::fs::openat(&dir, name, FILE | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?);
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match copy.write_at(super::bytes::len64(done), rest)? {
+            0 => return Err(Errno::NOSPC),
+            written => done += written,
+        }
+    }
+    copy.sync()?;
+    rustix::fs::fsync(dir)
+}
+
 impl Storage for DirStorage {
     fn list(&self) -> Result<Vec<String>, Errno> {
         files_in(&self.dir)

@@ -30,6 +30,8 @@ pub(super) struct Oracle {
     pub(super) durable: BTreeSet<Id>,
     /// What was written: a kill must not take it.
     pub(super) written: BTreeSet<Id>,
+    /// Given up and told before a crash, when no state could be stored.
+    pub(super) told: [BTreeSet<Id>; 2],
 }
 
 pub(super) struct Model {
@@ -45,6 +47,8 @@ pub(super) struct Model {
     unsynced: VecDeque<(u64, Id)>,
     unwritten: VecDeque<(u64, Id)>,
     flying: [Vec<(u64, Id)>; 2],
+    /// Ids of this run by their number in the lane.
+    numbers: BTreeMap<u64, Id>,
 }
 
 pub(super) fn names() -> [String; 2] {
@@ -110,6 +114,7 @@ impl Model {
             unsynced: VecDeque::new(),
             unwritten: VecDeque::new(),
             flying: Default::default(),
+            numbers: BTreeMap::new(),
         };
         model.law();
         model
@@ -145,6 +150,7 @@ impl Model {
             }
             if let Ok(seq) = self.log.intake.append(sinks, self.now, &event, &record(id)) {
                 self.unwritten.push_back((seq, id));
+                self.numbers.insert(seq, id);
             }
         }
         self.law();
@@ -261,7 +267,16 @@ impl Model {
     }
 
     /// A crash and another start on what it left.
-    pub(super) fn crash(self, mode: Power, seed: u64) -> Self {
+    pub(super) fn crash(mut self, mode: Power, seed: u64) -> Self {
+        // Telemetry makes room even when no state can be stored: then only who listened knows.
+        if self.lane == Lane::Telemetry && self.status().counters.state_errors > 0 {
+            for sink in 0..2 {
+                for range in self.books(sink).recent_drops {
+                    let ids = self.numbers.range(range.first_sequence..=range.last_sequence);
+                    self.oracle.told[sink].extend(ids.map(|(_, id)| *id));
+                }
+            }
+        }
         let mut oracle = self.oracle;
         // What is in the ring alone goes with the process.
         let written = self.log.marks().0;
@@ -303,7 +318,8 @@ impl Model {
     pub(super) fn missing(&self, sink: usize) -> BTreeSet<Id> {
         let oracle = &self.oracle;
         let due = oracle.accepted[sink].intersection(&oracle.durable);
-        let got = |id: &&Id| oracle.delivered[sink].contains(id) || oracle.letters[sink].contains(id);
+        let known = [&oracle.delivered[sink], &oracle.letters[sink], &oracle.told[sink]];
+        let got = |id: &&Id| known.iter().any(|known| known.contains(id));
         due.filter(|id| !got(id)).copied().collect()
     }
 
