@@ -138,20 +138,19 @@ impl Core {
         }
     }
 
-    /// Blocks that have up to so much for a sink, those given back first. `Err`: the index of that
-    /// segment is needed.
+    /// Blocks that have up to so much for a sink beside what it has, those given back first. `Err`: the
+    /// index of that segment is needed.
     fn plan(
         &mut self,
         log: &Log,
         slot: usize,
-        max_events: usize,
-        max_bytes: u64,
+        (mut events, mut bytes): (usize, u64),
+        (max_events, max_bytes): (usize, u64),
         now: Now,
     ) -> Result<Vec<Piece>, u64> {
         let mut pieces: Vec<Piece> = Vec::new();
-        let (mut events, mut bytes) = (0, 0);
         let Some(cursor) = self.cursor_ref(slot) else { return Ok(pieces) };
-        let again: Vec<(u64, u32)> = cursor.again().take(max_events).collect();
+        let again: Vec<(u64, u32)> = cursor.again().take(max_events.saturating_sub(events)).collect();
         let mut position = cursor.position();
         let mut unread = cursor.unread().events > 0;
         for (seq, length) in again {
@@ -420,14 +419,22 @@ impl Log {
     /// Takes records for a sink: at most so many, and so many bytes, but one at least when there is one.
     pub(crate) fn take(&self, slot: usize, max_events: usize, max_bytes: u64, now: Now) -> Vec<Taken> {
         let mut out = (Vec::new(), 0);
-        if max_events == 0 {
-            return out.0;
+        loop {
+            // A block that was read in part, or of which most was settled, promises more than it gives.
+            let before = out.0.len();
+            self.take_more(slot, (max_events, max_bytes), &mut out, now);
+            if out.0.len() == before || out.0.len() >= max_events || out.1 >= max_bytes {
+                return out.0;
+            }
         }
+    }
+
+    fn take_more(&self, slot: usize, limit: (usize, u64), out: &mut (Vec<Taken>, u64), now: Now) {
         // A bad index makes its segment vanish from the next plan, so this ends.
         let pieces = loop {
             let missing = {
                 let mut core = self.lock();
-                match core.plan(self, slot, max_events, max_bytes, now) {
+                match core.plan(self, slot, (out.0.len(), out.1), limit, now) {
                     Ok(pieces) => break pieces,
                     Err(id) => (id, core.seed(id), core.segments.get(&id).and_then(|s| s.file.clone())),
                 }
@@ -457,14 +464,13 @@ impl Log {
             core.counters.read_errors += errors;
             match raw {
                 Some(raw) => {
-                    if !core.hand_out(&piece, &raw, slot, (max_events, max_bytes), &mut out) {
+                    if !core.hand_out(&piece, &raw, slot, limit, out) {
                         break;
                     }
                 }
                 None => core.give_up_block(&piece, slot, now),
             }
         }
-        out.0
     }
 
     /// Books what became of records that [`Log::take`] gave.

@@ -34,7 +34,7 @@ fn a_flipped_bit_anywhere_costs_what_it_hits_and_is_told() {
     for name in model.sim.names() {
         let length = model.sim.bytes(&name).len();
         // A prime stride meets every kind of field.
-        for at in (0..length).step_by(7) {
+        for at in (0..length).step_by(23) {
             let sim = model.sim.crash(kill, 0);
             sim.damage(&name, |bytes| bytes[at] ^= 1 << (at % 8));
             let mut back = again(&model, sim);
@@ -50,7 +50,7 @@ fn a_flipped_bit_anywhere_costs_what_it_hits_and_is_told() {
             back.restart();
         }
     }
-    assert!(hurt > 50, "the flips that hit a record: {hurt}");
+    assert!(hurt > 20, "the flips that hit a record: {hurt}");
 }
 
 #[test]

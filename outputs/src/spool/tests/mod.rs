@@ -3,5 +3,6 @@
 mod crash;
 mod damage;
 mod faults;
+mod golden;
 mod model;
 mod sim;
