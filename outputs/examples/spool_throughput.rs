@@ -25,7 +25,12 @@ fn config(dir: &Path, durability: Durability) -> SpoolConfig {
 }
 
 fn per_second(count: u64, time: Duration) -> u64 {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a figure for people")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a figure for people"
+    )]
     let rate = (count as f64 / time.as_secs_f64()) as u64;
     rate
 }
@@ -41,16 +46,19 @@ fn cpu() -> Duration {
     Duration::new(usage.tv_sec.unsigned_abs(), u32::try_from(usage.tv_nsec).unwrap_or(0))
 }
 
-fn lane(dir: &Path, lane: Lane, durability: Durability, what: &str, records: &[(Event, Vec<u8>)], count: u64) -> Outcome {
+fn lane(
+    dir: &Path,
+    lane: Lane,
+    durability: Durability,
+    what: &str,
+    records: &[(Event, Vec<u8>)],
+    count: u64,
+) -> Outcome {
     let config = config(&dir.join(what.replace(' ', "-")), durability);
     let spool = Spool::open(&config, &["sink".to_owned()])?;
     let set = spool.set_of("sink");
     let (begin, cpu_begin) = (Instant::now(), cpu());
-    let mut appended = 0;
-    for (event, record) in records.iter().cycle() {
-        if appended == count {
-            break;
-        }
+    for (appended, (event, record)) in (0..count).zip(records.iter().cycle()) {
         // A full buffer drops: a benchmark waits instead.
         if appended % 64 == 0 {
             while spool.status().lanes.iter().any(|lane| lane.intake_bytes > 1 << 20) {
@@ -58,7 +66,6 @@ fn lane(dir: &Path, lane: Lane, durability: Durability, what: &str, records: &[(
             }
         }
         spool.append(lane, set, event.time_ns, event.id, record).map_err(|(_, reason)| reason.describe())?;
-        appended += 1;
     }
     while spool.durable_seq(lane) <= count {
         std::thread::sleep(Duration::from_micros(200));
@@ -104,7 +111,9 @@ fn lone_alerts(dir: &Path, records: &[(Event, Vec<u8>)]) -> Outcome {
     let (mut durable, mut readable) = (Vec::new(), Vec::new());
     for (event, record) in records.iter().take(200) {
         let begin = Instant::now();
-        let seq = spool.append(Lane::Alert, set, event.time_ns, event.id, record).map_err(|(_, reason)| reason.describe())?;
+        let seq = spool
+            .append(Lane::Alert, set, event.time_ns, event.id, record)
+            .map_err(|(_, reason)| reason.describe())?;
         let mut taken = Vec::new();
         while taken.is_empty() {
             taken = reader.take(Lanes::Both, 10, 1 << 20);
@@ -141,8 +150,10 @@ fn main() -> Outcome {
     let telemetry = (0..5_000).map(|_| record(made.telemetry())).collect::<Result<Vec<_>, _>>()?;
     let mut made = events::Events::new(2);
     let alerts = (0..5_000).map(|_| record(made.alert())).collect::<Result<Vec<_>, _>>()?;
-    let kib: Vec<(Event, Vec<u8>)> =
-        telemetry.iter().map(|(event, record)| (event.clone(), record.iter().copied().take(1_024).collect())).collect();
+    let kib: Vec<(Event, Vec<u8>)> = telemetry
+        .iter()
+        .map(|(event, record)| (event.clone(), record.iter().copied().take(1_024).collect()))
+        .collect();
     lane(&dir, Lane::Telemetry, Durability::Batch, "telemetry batch", &telemetry, count)?;
     lane(&dir, Lane::Telemetry, Durability::Batch, "telemetry batch 1 KiB", &kib, count)?;
     lane(&dir, Lane::Telemetry, Durability::Os, "telemetry os", &telemetry, count)?;

@@ -156,7 +156,11 @@ impl Backlog {
     /// An outage ended, or the agent starts with a backlog: telemetry waits a random while, so that a
     /// fleet does not come back at once. Alerts do not wait.
     fn hold(&self, inner: &mut Inner, now: Instant) {
-        let old = self.reader.backlog().oldest_ns.is_some_and(|oldest| unix_ms() - oldest / 1_000_000 > BACKLOG_AGE_MS);
+        let old = self
+            .reader
+            .backlog()
+            .oldest_ns
+            .is_some_and(|oldest| unix_ms() - oldest / 1_000_000 > BACKLOG_AGE_MS);
         if old && !self.replay_jitter.is_zero() {
             let most = u64::try_from(self.replay_jitter.as_millis()).unwrap_or(u64::MAX);
             inner.held_until = Some(now + Duration::from_millis(fastrand::u64(0..=most)));
@@ -171,8 +175,7 @@ impl Backlog {
             match canonical::decode(record.bytes()) {
                 Ok(event) => {
                     let bytes = weigh(&event);
-                    let item =
-                        Item { event: Arc::new(event), lane: record.lane(), bytes, queued_at: now };
+                    let item = Item { event: Arc::new(event), lane: record.lane(), bytes, queued_at: now };
                     good.push_back((item, record));
                 }
                 Err(error) => bad.push((record, error.to_string())),
@@ -246,8 +249,7 @@ impl Supply for Backlog {
         let records = self.reader.take(lanes, self.config.batch_events, self.config.batch_bytes);
         let all = u64::try_from(records.len()).is_ok_and(|taken| taken >= everything);
         let oldest_ms = records.iter().map(|record| record.time_ns() / 1_000_000).min();
-        let telemetry =
-            records.iter().filter(|record| record.lane() == crate::Lane::Telemetry).count();
+        let telemetry = records.iter().filter(|record| record.lane() == crate::Lane::Telemetry).count();
         let (batch, records) = self.decode(records, in_order && all, now);
         if records.is_empty() {
             return Next::Wait(Some(now + LOOK_AGAIN));

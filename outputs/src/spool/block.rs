@@ -29,7 +29,8 @@ const DICTIONARY_BELOW: usize = 32 << 10;
 const LEVEL: i32 = 1;
 static DICTIONARY_1: &[u8] = include_bytes!("dictionary-1.zstd");
 /// Made ready once: blocks are small and many.
-static DECODER_1: LazyLock<DecoderDictionary<'static>> = LazyLock::new(|| DecoderDictionary::copy(DICTIONARY_1));
+static DECODER_1: LazyLock<DecoderDictionary<'static>> =
+    LazyLock::new(|| DecoderDictionary::copy(DICTIONARY_1));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -141,8 +142,7 @@ impl Head {
         if seed.crc(offset, bytes.get(..covered)?) != crc || raw_len > MAX_RAW || stored_len > MAX_RAW {
             return None;
         }
-        let head =
-            Self { kind, codec, records, stored_len, raw_len, first_seq, min_time, max_time, shares };
+        let head = Self { kind, codec, records, stored_len, raw_len, first_seq, min_time, max_time, shares };
         Some((head, covered + 4))
     }
 }

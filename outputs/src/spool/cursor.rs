@@ -95,8 +95,7 @@ impl Cursor {
     /// What a state stores of it. `end` is the number behind the lane's last record.
     pub(crate) fn state(&self, end: u64) -> SinkState {
         let dropped = self.ledger.dropped().into_iter();
-        let dropped =
-            dropped.map(|d| (d.reason, Amount { events: d.events, bytes: d.bytes })).collect();
+        let dropped = dropped.map(|d| (d.reason, Amount { events: d.events, bytes: d.bytes })).collect();
         SinkState {
             slot: self.slot,
             name: self.name.clone(),

@@ -216,8 +216,7 @@ impl Spool {
             group: Duration::from_millis(config.group_ms),
             root: config.dir.clone(),
         });
-        let spool =
-            Self { shared, sinks, threads: Mutex::new(Vec::new()), config: config.clone() };
+        let spool = Self { shared, sinks, threads: Mutex::new(Vec::new()), config: config.clone() };
         spool.start().map_err(|error| OpenFailure::Io {
             path: config.dir.clone(),
             what: "start the threads of",

@@ -133,7 +133,12 @@ fn content(root: &Path, lane: Lane, what: &'static str) -> impl Fn(Errno) -> Off
     move |source| OfflineFailure::Content { path: path.clone(), what, source }
 }
 
-fn open_log(root: &Path, lane: Lane, storage: Arc<dyn Storage>, sinks: Option<&[String]>) -> Result<Log, OfflineFailure> {
+fn open_log(
+    root: &Path,
+    lane: Lane,
+    storage: Arc<dyn Storage>,
+    sinks: Option<&[String]>,
+) -> Result<Log, OfflineFailure> {
     let mut config = SpoolConfig { dir: root.to_owned(), ..SpoolConfig::default() };
     // Who repairs is not to lose by a cap.
     config.alert.max_bytes = Some(u64::MAX);
@@ -351,7 +356,12 @@ fn export_waiting(
     Ok(())
 }
 
-fn export_all(root: &Path, lane: Lane, out: &mut dyn Write, exported: &mut Exported) -> Result<(), OfflineFailure> {
+fn export_all(
+    root: &Path,
+    lane: Lane,
+    out: &mut dyn Write,
+    exported: &mut Exported,
+) -> Result<(), OfflineFailure> {
     let storage = DirStorage::look(root, lane.name())?;
     // A block that was written again after a failed sync is there twice.
     let mut next = 0;

@@ -70,6 +70,7 @@ pub trait Storage: Send + Sync {
 }
 
 /// An open file. Calls may be short, and an interrupted one is repeated by the implementation.
+#[expect(clippy::len_without_is_empty, reason = "a call that may fail, not a container's length")]
 pub trait StorageFile: Send + Sync {
     /// Reads at an offset; 0 at the end of the file.
     ///
@@ -105,7 +106,6 @@ pub trait StorageFile: Send + Sync {
     ///
     /// # Errors
     /// As the system says.
-    #[expect(clippy::len_without_is_empty, reason = "it is a call that may fail, not a container's length")]
     fn len(&self) -> Result<u64, Errno>;
 }
 
@@ -162,11 +162,8 @@ impl OpenFailure {
 }
 
 const DIR: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const FILE: OFlags = OFlags::RDWR
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY);
+const FILE: OFlags =
+    OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 const DIR_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -253,8 +250,11 @@ impl DirStorage {
     /// A system call failed.
     pub fn look(root: &Path, name: &str) -> Result<Self, OpenFailure> {
         let path = root.join(name);
-        let dir = rustix::fs::open(&path, DIR, Mode::empty())
-            .map_err(|source| OpenFailure::Io { path, what: "open", source })?;
+        let dir = rustix::fs::open(&path, DIR, Mode::empty()).map_err(|source| OpenFailure::Io {
+            path,
+            what: "open",
+            source,
+        })?;
         Ok(Self { dir, quarantine: None, _lock: None })
     }
 }
@@ -298,17 +298,13 @@ impl Storage for DirStorage {
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn StorageFile>, Errno> {
-        let fd =
-            rustix::fs::openat(&self.dir, name, FILE | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
+        let fd = rustix::fs::openat(&self.dir, name, FILE | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?;
         Ok(Arc::new(FdFile(fd)))
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>, Errno> {
-        let flags = if self._lock.is_some() {
-            FILE
-        } else {
-            FILE.difference(OFlags::RDWR).union(OFlags::RDONLY)
-        };
+        let flags =
+            if self._lock.is_some() { FILE } else { FILE.difference(OFlags::RDWR).union(OFlags::RDONLY) };
         let fd = rustix::fs::openat(&self.dir, name, flags, Mode::empty())?;
         let mode = rustix::fs::fstat(&fd)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::RegularFile {

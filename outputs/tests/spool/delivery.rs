@@ -140,7 +140,10 @@ fn each_verdict_is_honoured_and_refused_events_become_dead_letters() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         for line in text.lines() {
             let letter: serde_json::Value = serde_json::from_str(line).unwrap();
-            assert_eq!((&letter["lane"], &letter["reason"]), (&"telemetry".into(), &"mapper: \"no\"\n".into()));
+            assert_eq!(
+                (&letter["lane"], &letter["reason"]),
+                (&"telemetry".into(), &"mapper: \"no\"\n".into())
+            );
             assert_eq!(letter["event_id"], letter["event"]["event"]["id"]);
             assert!(letter["time_ms"].is_u64() && letter["seq"].is_u64() && letter["event_time_ns"].is_u64());
             refused.push(letter["event"]["event"]["sequence"].as_u64().unwrap());

@@ -30,7 +30,9 @@ fn a_full_filesystem_costs_the_oldest_telemetry_and_no_alert() {
         let required =
             std::env::var("HOSTWARD_REQUIRE").is_ok_and(|parts| parts.split(',').any(|part| part == "root"));
         assert!(!required, "HOSTWARD_REQUIRE=root: cannot mount a tmpfs");
-        eprintln!("SKIPPED a_full_filesystem_costs_the_oldest_telemetry_and_no_alert: cannot mount a tmpfs (needs root)");
+        eprintln!(
+            "SKIPPED a_full_filesystem_costs_the_oldest_telemetry_and_no_alert: cannot mount a tmpfs (needs root)"
+        );
         return;
     };
     let dir = disk.0.path();
@@ -72,7 +74,9 @@ fn a_full_filesystem_costs_the_oldest_telemetry_and_no_alert() {
     }
 
     std::fs::remove_file(dir.join("ballast")).unwrap();
-    until("both lanes write again", || spool.status().lanes.iter().all(|lane| lane.degraded.is_none()).then_some(()));
+    until("both lanes write again", || {
+        spool.status().lanes.iter().all(|lane| lane.degraded.is_none()).then_some(())
+    });
     id += 1;
     append(&spool, Lane::Telemetry, &["dest"], id, &noise(id, 2_000)).unwrap();
     let reader = spool.reader("dest").unwrap();

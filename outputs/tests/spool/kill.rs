@@ -73,8 +73,14 @@ fn kill_9_at_any_moment_loses_no_record_that_was_called_durable() {
         // It has begun, in every round but a few.
         let mut take = |line: &str| {
             let mut words = line.split(' ');
-            if let (Some(word @ ("a" | "d")), Some(Ok(id))) = (words.next(), words.next().map(str::parse::<u64>)) {
-                if word == "a" { durable.insert(id) } else { delivered.insert(id) };
+            if let (Some(word @ ("a" | "d")), Some(Ok(id))) =
+                (words.next(), words.next().map(str::parse::<u64>))
+            {
+                if word == "a" {
+                    durable.insert(id)
+                } else {
+                    delivered.insert(id)
+                };
                 return true;
             }
             false
@@ -112,7 +118,7 @@ fn kill_9_at_any_moment_loses_no_record_that_was_called_durable() {
         let mut ids: Vec<u64> = records.iter().map(|(_, record)| id_of(record)).collect();
         for (lane, record) in &records {
             assert_eq!(record, &noise(id_of(record), 60), "whole");
-            assert_eq!(*lane == Lane::Alert, id_of(record) % 10 == 0);
+            assert_eq!(*lane == Lane::Alert, id_of(record).is_multiple_of(10));
         }
         ids.sort_unstable();
         let count = ids.len();
@@ -120,7 +126,12 @@ fn kill_9_at_any_moment_loses_no_record_that_was_called_durable() {
         assert_eq!(ids.len(), count, "{sink}: nothing is there twice");
         let there: BTreeSet<u64> = ids.into_iter().chain(had).collect();
         let lost: Vec<&u64> = durable.difference(&there).collect();
-        assert!(lost.is_empty(), "{sink}: {} of {} durable records are lost: {lost:?}", lost.len(), durable.len());
+        assert!(
+            lost.is_empty(),
+            "{sink}: {} of {} durable records are lost: {lost:?}",
+            lost.len(),
+            durable.len()
+        );
         let dropped: u64 = reader.books().iter().map(|books| books.dropped_events()).sum();
         assert_eq!(dropped, 0, "{sink}: a kill damages nothing");
     }

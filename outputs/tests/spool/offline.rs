@@ -55,7 +55,9 @@ fn looking_works_beside_an_agent_and_changing_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let spool = filled(dir.path());
     let held = |failure: OfflineFailure| match failure {
-        OfflineFailure::Open(OpenFailure::Held { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
+        OfflineFailure::Open(OpenFailure::Held { pid, .. }) => {
+            assert_eq!(pid, std::process::id().to_string())
+        }
         other => panic!("{other}"),
     };
     held(offline::repair(&root(dir.path())).unwrap_err());
@@ -77,7 +79,8 @@ fn status_check_and_export_agree_with_what_was_written() {
     assert_eq!(one, [(5, 5, 0), (400, 100, 300)]);
 
     let checks = offline::check(&root(dir.path())).unwrap();
-    let records: Vec<u64> = checks.iter().map(|lane| lane.files.iter().map(|file| file.records).sum()).collect();
+    let records: Vec<u64> =
+        checks.iter().map(|lane| lane.files.iter().map(|file| file.records).sum()).collect();
     assert_eq!(records, [5, 400]);
     assert!(checks[1].files.len() > 1, "{checks:#?}");
     assert!(checks.iter().all(offline::LaneCheck::is_whole), "{checks:#?}");
@@ -107,7 +110,8 @@ fn an_operator_drops_what_waits_and_the_next_agent_tells_it() {
     assert_eq!(offline::drop_waiting(&root(dir.path()), Lane::Telemetry, "one").unwrap(), 0);
     let spool = Spool::open(&small(dir.path()), &names(&["one", "two"])).unwrap();
     let losses = spool.take_losses();
-    let told: Vec<_> = losses.iter().map(|(sink, range)| (sink.as_str(), range.reason, range.events)).collect();
+    let told: Vec<_> =
+        losses.iter().map(|(sink, range)| (sink.as_str(), range.reason, range.events)).collect();
     assert_eq!(told, [("one", Reason::Operator, 300)]);
     assert_eq!(drain(&spool, &spool.reader("one").unwrap()), []);
     assert_eq!(drain(&spool, &spool.reader("two").unwrap()).len(), 405);
@@ -119,7 +123,10 @@ fn repair_keeps_a_copy_and_costs_what_is_bad() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path()).close();
     let before = offline::check(&root(dir.path())).unwrap();
-    assert_eq!(offline::repair(&root(dir.path())).unwrap().iter().filter_map(|lane| lane.backup.clone()).count(), 0);
+    assert_eq!(
+        offline::repair(&root(dir.path())).unwrap().iter().filter_map(|lane| lane.backup.clone()).count(),
+        0
+    );
     // One byte in the middle of a segment that has a footer, and rubbish behind the last.
     let sealed = before[1].files.iter().find(|file| file.sealed && file.blocks > 2).unwrap();
     let path = root(dir.path()).join("telemetry").join(&sealed.name);
@@ -136,7 +143,10 @@ fn repair_keeps_a_copy_and_costs_what_is_bad() {
     assert_eq!(exported(dir.path(), &Selection::default()).0.bad_blocks, 1);
 
     let repaired = offline::repair(&root(dir.path())).unwrap();
-    assert_eq!((repaired[0].files.len(), repaired[1].files.as_slice()), (0, std::slice::from_ref(&sealed.name)));
+    assert_eq!(
+        (repaired[0].files.len(), repaired[1].files.as_slice()),
+        (0, std::slice::from_ref(&sealed.name))
+    );
     let copy = repaired[1].backup.as_ref().unwrap().join(&sealed.name);
     assert_eq!(std::fs::read(copy).unwrap(), bytes);
     assert!(offline::status(&root(dir.path())).unwrap().law_holds());

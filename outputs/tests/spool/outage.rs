@@ -12,11 +12,7 @@ use std::time::Duration;
 #[test]
 fn a_long_outage_costs_the_oldest_telemetry_in_exact_ranges_and_then_all_else_arrives() {
     let dir = tempfile::tempdir().unwrap();
-    let telemetry = LaneConfig {
-        max_bytes: Some(200_000),
-        segment_bytes: 65_536,
-        ..LaneConfig::default()
-    };
+    let telemetry = LaneConfig { max_bytes: Some(200_000), segment_bytes: 65_536, ..LaneConfig::default() };
     let spool_config = SpoolConfig { telemetry, ..config(dir.path()) };
     let spool = Arc::new(Spool::open(&spool_config, &names(&["away", "here"])).unwrap());
     let mut outputs = Outputs::with_spool(Arc::clone(&spool));
@@ -55,7 +51,10 @@ fn a_long_outage_costs_the_oldest_telemetry_in_exact_ranges_and_then_all_else_ar
         (status.lanes[1].disk_bytes <= 200_000).then(away)
     });
     assert!(lost.dropped_events() > 0, "{lost:#?}");
-    assert!(lost.dropped.iter().all(|d| (d.lane, d.reason) == (Lane::Telemetry, Reason::LaneFull)), "{lost:#?}");
+    assert!(
+        lost.dropped.iter().all(|d| (d.lane, d.reason) == (Lane::Telemetry, Reason::LaneFull)),
+        "{lost:#?}"
+    );
 
     door.store(true, Ordering::Relaxed);
     let end = until("away has the rest", || {
@@ -81,7 +80,8 @@ fn a_long_outage_costs_the_oldest_telemetry_in_exact_ranges_and_then_all_else_ar
         missing.retain(|sequence| !within.contains(sequence));
     }
     assert_eq!(missing, BTreeSet::new());
-    let told: u64 = outputs.take_losses().iter().filter(|(sink, _)| sink == "away").map(|(_, r)| r.events).sum();
+    let told: u64 =
+        outputs.take_losses().iter().filter(|(sink, _)| sink == "away").map(|(_, r)| r.events).sum();
     assert_eq!(told, end.dropped_events());
     outputs.close(Duration::from_secs(20));
 }

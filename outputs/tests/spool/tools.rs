@@ -44,8 +44,19 @@ pub(crate) fn noise(id: u64, length: usize) -> Vec<u8> {
 }
 
 pub(crate) fn append(spool: &Spool, lane: Lane, sinks: &[&str], id: u64, record: &[u8]) -> Option<u64> {
-    let set = sinks.iter().map(|sink| spool.set_of(sink)).fold(Default::default(), |a: hostward_outputs::spool::SinkSet, b| a.with(b));
-    spool.append(lane, set, 1_767_225_600_000_000_000, EventId::from_bytes(u128::from(id).to_be_bytes()), record).ok()
+    let set = sinks
+        .iter()
+        .map(|sink| spool.set_of(sink))
+        .fold(Default::default(), |a: hostward_outputs::spool::SinkSet, b| a.with(b));
+    spool
+        .append(
+            lane,
+            set,
+            1_767_225_600_000_000_000,
+            EventId::from_bytes(u128::from(id).to_be_bytes()),
+            record,
+        )
+        .ok()
 }
 
 pub(crate) fn id_of(record: &[u8]) -> u64 {

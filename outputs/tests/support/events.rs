@@ -15,7 +15,11 @@ use std::sync::Arc;
 const TIME_NS: i64 = 1_767_225_600_000_000_000;
 
 const PROGRAMS: [(&str, &str, &[&str]); 10] = [
-    ("/usr/bin/dash", "sh", &["sh", "-c", "test -x /usr/sbin/anacron || run-parts --report /etc/cron.hourly"]),
+    (
+        "/usr/bin/dash",
+        "sh",
+        &["sh", "-c", "test -x /usr/sbin/anacron || run-parts --report /etc/cron.hourly"],
+    ),
     ("/usr/bin/python3.11", "python3", &["python3", "-m", "gunicorn", "app:main", "--workers", "4"]),
     ("/usr/bin/curl", "curl", &["curl", "-fsS", "--max-time", "10", "https://example.com/health"]),
     ("/usr/sbin/nginx", "nginx", &["nginx: worker process"]),
@@ -88,7 +92,9 @@ impl Events {
             },
             users: UserTable {
                 users: [(0, "root"), (33, "www-data"), (1000, "deploy")].map(|(id, n)| (id, n.into())).into(),
-                groups: [(0, "root"), (33, "www-data"), (1000, "deploy")].map(|(id, n)| (id, n.into())).into(),
+                groups: [(0, "root"), (33, "www-data"), (1000, "deploy")]
+                    .map(|(id, n)| (id, n.into()))
+                    .into(),
             },
         };
         let rule = |(name, description, technique): (&str, &str, &str)| RuleInfo {
@@ -100,9 +106,16 @@ impl Events {
             tactics: vec!["execution".into()],
             source: "rules.d/10-host.yaml:12".into(),
             file_hash: "1f0e2d3c4b5a6978".into(),
-            output_fields: ["proc.name", "proc.cmdline", "proc.pname", "user.name", "container.id", "fd.name"]
-                .map(Text::from)
-                .into(),
+            output_fields: [
+                "proc.name",
+                "proc.cmdline",
+                "proc.pname",
+                "user.name",
+                "container.id",
+                "fd.name",
+            ]
+            .map(Text::from)
+            .into(),
         };
         Self {
             dice: fastrand::Rng::with_seed(seed),
@@ -114,8 +127,8 @@ impl Events {
     }
 
     fn process(&mut self, pid: u32, ppid: u32) -> Process {
-        let (path, comm, list) = PROGRAMS[self.dice.usize(..PROGRAMS.len())];
-        let uid = [0, 33, 1000][self.dice.usize(..3)];
+        let (path, comm, list) = self.dice.choice(PROGRAMS).unwrap_or_default();
+        let uid = self.dice.choice([0, 33, 1000]).unwrap_or_default();
         let start_boot_ns = 90_000_000_000_000 + self.dice.u64(..1 << 40);
         let inside = self.dice.bool();
         let id = format!("{:064x}", self.dice.u128(..));
@@ -139,7 +152,17 @@ impl Events {
                 ctime_ns: TIME_NS - self.dice.i64(0..1 << 50),
                 mtime_ns: TIME_NS - self.dice.i64(0..1 << 50),
             },
-            creds: Credentials { uid, gid: uid, suid: uid, sgid: uid, euid: uid, egid: uid, fsuid: uid, fsgid: uid, ..Credentials::default() },
+            creds: Credentials {
+                uid,
+                gid: uid,
+                suid: uid,
+                sgid: uid,
+                euid: uid,
+                egid: uid,
+                fsuid: uid,
+                fsgid: uid,
+                ..Credentials::default()
+            },
             ns: Namespaces {
                 mnt: 4_026_531_840 + self.dice.u32(..40),
                 pid: 4_026_531_836,
@@ -157,9 +180,18 @@ impl Events {
             vpgid: pid,
             vsid: 700,
             workload: Arc::new(Workload {
-                cgroup: RawCgroup { id: self.dice.u64(..1 << 16), v1: false, leaf: "app.service".into(), parent: "system.slice".into() },
+                cgroup: RawCgroup {
+                    id: self.dice.u64(..1 << 16),
+                    v1: false,
+                    leaf: "app.service".into(),
+                    parent: "system.slice".into(),
+                },
                 path: "/system.slice/app.service".into(),
-                container: inside.then(|| Container { id: id.as_str().into(), runtime: "docker".into(), pod_uid: Text::EMPTY }),
+                container: inside.then(|| Container {
+                    id: id.as_str().into(),
+                    runtime: "docker".into(),
+                    pod_uid: Text::EMPTY,
+                }),
                 unit: "app.service".into(),
                 slice: "system.slice".into(),
             }),
@@ -199,7 +231,7 @@ impl Events {
                 (EventKind::Connect, Body::Connect(Box::new(connect)))
             }
             _ => {
-                let path = FILES[self.dice.usize(..FILES.len())];
+                let path = self.dice.choice(FILES).unwrap_or_default();
                 let open = RawOpen {
                     call: OpenCall::Openat,
                     flags: 0o2_000_000,
@@ -209,7 +241,12 @@ impl Events {
                     arg: path.into(),
                     base: Text::EMPTY,
                     path: path.into(),
-                    inode: Inode { ino: self.dice.u64(1_000..1 << 24), mode: 0o100_644, nlink: 1, ..process.exe },
+                    inode: Inode {
+                        ino: self.dice.u64(1_000..1 << 24),
+                        mode: 0o100_644,
+                        nlink: 1,
+                        ..process.exe
+                    },
                     created: false,
                 };
                 (EventKind::Open, Body::Open(Box::new(open)))
@@ -221,7 +258,13 @@ impl Events {
             sequence,
             time_ns: TIME_NS + i64::try_from(boot_ns).unwrap_or(0),
             created_ns: TIME_NS + i64::try_from(boot_ns).unwrap_or(0) + 800_000,
-            source: Some(Source { rung: Rung::BtfTracepoint, cpu, seq: sequence, boot_ns, received_boot_ns: boot_ns + 700_000 }),
+            source: Some(Source {
+                rung: Rung::BtfTracepoint,
+                cpu,
+                seq: sequence,
+                boot_ns,
+                received_boot_ns: boot_ns + 700_000,
+            }),
             tid: pid,
             process: Some(process),
             lineage: vec![parent, Arc::clone(&leader)],
@@ -235,7 +278,7 @@ impl Events {
     /// An alert.
     pub(crate) fn alert(&mut self) -> Event {
         let event = self.telemetry();
-        let rule = Arc::clone(&self.rules[self.dice.usize(..RULES.len())]);
+        let Some(rule) = self.dice.choice(&self.rules).map(Arc::clone) else { return event };
         let name = String::from_utf8_lossy(rule.name.as_bytes()).into_owned();
         let alert = Alert {
             trigger: event.id,

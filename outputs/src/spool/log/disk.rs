@@ -101,7 +101,8 @@ impl Core {
         let name = file_name(id, false);
         let made = storage.create(&name).and_then(|file| {
             // So that a full disk does not stop the lane at once; not every filesystem can.
-            let reserved = if log.lane == crate::Lane::Alert { file.reserve(log.config.segment_bytes) } else { Ok(()) };
+            let reserved =
+                if log.lane == crate::Lane::Alert { file.reserve(log.config.segment_bytes) } else { Ok(()) };
             if reserved == Err(Errno::NOSPC) || reserved == Err(Errno::DQUOT) {
                 tracing::debug!(segment = id, "no room to reserve an alert segment");
             }
@@ -166,9 +167,7 @@ impl Core {
     pub(super) fn flush_ring(&mut self, log: &Log, now: Now) -> bool {
         while let Some(packed) = self.ring.front().map(Arc::clone) {
             let needed = self.cursors.iter().any(|cursor| cursor.floor(self.end_seq) < packed.head.end_seq());
-            if needed
-                && let Err(error) = self.write_block(log, &packed, now)
-            {
+            if needed && let Err(error) = self.write_block(log, &packed, now) {
                 if let Some(ring) = &mut self.ring_mode {
                     ring.tried_ns = now;
                     if !matches!(ring.reason, RingReason::SyncFailed) {
@@ -205,7 +204,9 @@ impl Core {
                 segment.footer = Footer { sealed_ns, max_time, ..Footer::of(kept, roster, first_seq) };
                 segment.footer.damaged = true;
                 // Should this fail or be lost, the higher segment id wins.
-                if end > 0 && let Some(file) = &segment.file {
+                if end > 0
+                    && let Some(file) = &segment.file
+                {
                     let _ = file.set_len(end);
                     segment.len = end;
                 }
@@ -275,7 +276,8 @@ impl Log {
                 matches!(renamed, Ok(()) | Err(Errno::NOENT))
             })
             .collect();
-        let dir_synced = no_sync || !(plan.dir_dirty || !renamed.is_empty()) || storage.sync_dir().is_ok();
+        let names_changed = plan.dir_dirty || !renamed.is_empty();
+        let dir_synced = no_sync || !names_changed || storage.sync_dir().is_ok();
         let mut core = self.lock();
         core.sealing.retain(|id| !plan.sealing.contains(id));
         for id in renamed {

@@ -227,8 +227,11 @@ impl Log {
         }
         for segment in gone {
             let name = file_name(segment.id, segment.renamed);
-            let result =
-                if segment.damaged { storage.quarantine(&name, QUARANTINE_FILES) } else { storage.remove(&name) };
+            let result = if segment.damaged {
+                storage.quarantine(&name, QUARANTINE_FILES)
+            } else {
+                storage.remove(&name)
+            };
             if let Err(error) = result {
                 tracing::warn!(lane = self.lane.name(), file = name, %error, "cannot let go of a segment");
             }

@@ -357,4 +357,3 @@ impl Core {
 pub(crate) fn bit(slot: usize) -> u16 {
     if slot < MAX_SLOTS { 1 << slot } else { 0 }
 }
-

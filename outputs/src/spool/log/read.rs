@@ -51,6 +51,7 @@ pub(crate) struct Piece {
 }
 
 /// What lies where.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and only for a moment")]
 enum Found {
     Piece(Source, Indexed),
     /// The segment's index has to be read first.
@@ -67,7 +68,13 @@ pub(super) fn load_index(file: &dyn StorageFile, seed: &Seed) -> Result<Option<F
 }
 
 /// The records of a sink in a raw payload that lie in a stretch and were not settled before.
-pub(super) fn tally_block(raw: &[u8], first: u64, slot: usize, within: &Range<u64>, ahead: &[Interval]) -> Amount {
+pub(super) fn tally_block(
+    raw: &[u8],
+    first: u64,
+    slot: usize,
+    within: &Range<u64>,
+    ahead: &[Interval],
+) -> Amount {
     let mut amount = Amount::default();
     for entry in entries(first, raw) {
         let settled = ahead.iter().any(|i| (i.first..=i.last).contains(&entry.seq));
@@ -533,7 +540,10 @@ impl Core {
         }
         self.given_up = Reason::Damaged;
         self.state_dirty = true;
-        tracing::warn!(lane = log.lane.name(), segment = id, "the segment cannot be read: it goes to quarantine");
+        tracing::warn!(
+            lane = log.lane.name(),
+            segment = id,
+            "the segment cannot be read: it goes to quarantine"
+        );
     }
 }
-

@@ -7,7 +7,9 @@ use crate::spool::bytes::len64;
 use crate::spool::config::{Durability, LaneConfig};
 use crate::spool::cursor::Cursor;
 use crate::spool::intake::Intake;
-use crate::spool::segment::{Footer, Header, RosterEntry, file_name, parse_name, read_footer, read_header, scan};
+use crate::spool::segment::{
+    Footer, Header, RosterEntry, file_name, parse_name, read_footer, read_header, scan,
+};
 use crate::spool::state::{self, SLOT_LEN, STATE, State};
 use crate::spool::storage::{Storage, StorageFile};
 use crate::{Lane, Reason};
@@ -50,8 +52,9 @@ fn read_segment(
     uuid: Option<[u8; 16]>,
     counters: &mut LaneCounters,
 ) -> Result<Option<(Segment, Header)>, Errno> {
-    let header = read_header(&*file)?
-        .filter(|header| header.id == id && header.lane == lane && uuid.is_none_or(|uuid| uuid == header.uuid));
+    let header = read_header(&*file)?.filter(|header| {
+        header.id == id && header.lane == lane && uuid.is_none_or(|uuid| uuid == header.uuid)
+    });
     let Some(header) = header else { return Ok(None) };
     let length = file.len()?;
     let sealed = read_footer(&*file, &header.seed())?;
@@ -131,7 +134,8 @@ fn resolve_overlaps(segments: &mut BTreeMap<u64, Segment>) {
         if let Some(limit) = next_first
             && segment.footer.end_seq > limit
         {
-            let kept = segment.footer.index.iter().filter(|block| block.end_seq() <= limit).cloned().collect();
+            let kept =
+                segment.footer.index.iter().filter(|block| block.end_seq() <= limit).cloned().collect();
             let (roster, sealed_ns) = (segment.footer.roster.clone(), segment.footer.sealed_ns);
             let first_seq = segment.first_seq.min(limit);
             segment.footer = Footer { sealed_ns, ..Footer::of(kept, roster, first_seq) };
@@ -368,10 +372,12 @@ impl Core {
             cursor.found(total);
             let expected = if state.is_some() { cursor.expected() } else { 0 };
             // What came after the state was stored is accepted now; without a state all is.
-            let new = if state.is_some() { total.events - known_part.min(total.events) } else { total.events };
+            let new =
+                if state.is_some() { total.events - known_part.min(total.events) } else { total.events };
             cursor.accepted += new;
             if expected > known_part && state.is_some() {
-                let (first, last) = missing.map_or((sink.floor, sink.floor), |(first, last, _)| (first, last));
+                let (first, last) =
+                    missing.map_or((sink.floor, sink.floor), |(first, last, _)| (first, last));
                 cursor.lost(first, last, expected - known_part, ms(now));
             } else if known_part > expected && state.is_some() {
                 // More than the books know: an older state took over. Twice rather than never.

@@ -124,8 +124,7 @@ impl CursorStatus {
 
     /// The law: every accepted record is in exactly one place.
     pub fn law_holds(&self) -> bool {
-        self.accepted
-            == self.delivered + self.in_spool + self.in_flight + self.dropped_events() + self.dlq
+        self.accepted == self.delivered + self.in_spool + self.in_flight + self.dropped_events() + self.dlq
     }
 }
 

@@ -75,7 +75,11 @@ fn a_short_write_is_cut_off_again() {
     model.sim.judge(move |call, name| match call {
         // Half of the block, then no room.
         Call::Write if name != "state" => {
-            if std::mem::take(&mut once) { Fate::Short(200) } else { Fate::Fails(Errno::NOSPC) }
+            if std::mem::take(&mut once) {
+                Fate::Short(200)
+            } else {
+                Fate::Fails(Errno::NOSPC)
+            }
         }
         _ => Fate::Fine,
     });
@@ -227,7 +231,8 @@ fn a_lane_that_is_full_gives_up_the_oldest_in_exact_ranges() {
         assert_eq!(told, books.dropped_events());
         // Numbers are ids here: what is missing lies in the ranges, and what lies in one sink's only range is missing.
         for id in &missing {
-            let inside = |range: &&crate::DropRange| (range.first_sequence..=range.last_sequence).contains(id);
+            let inside =
+                |range: &&crate::DropRange| (range.first_sequence..=range.last_sequence).contains(id);
             assert!(books.recent_drops.iter().any(|range| inside(&range)), "{id}: {books:#?}");
         }
     }
@@ -300,7 +305,8 @@ fn a_restart_with_one_in_flight_does_not_bring_back_what_was_given_up() {
 
 #[test]
 fn a_full_lane_may_refuse_the_newest_instead() {
-    let mut model = telemetry(LaneConfig { max_bytes: Some(6_000), when_full: WhenFull::DropNewest, ..batch() });
+    let mut model =
+        telemetry(LaneConfig { max_bytes: Some(6_000), when_full: WhenFull::DropNewest, ..batch() });
     for _ in 0..20 {
         fill(&mut model, 1);
         model.keep(false);
@@ -385,7 +391,8 @@ fn a_new_sink_begins_now_and_a_removed_one_is_told() {
     assert_eq!(by_name("one").map(|sink| sink.in_spool), Some(14));
     assert_eq!(by_name("three").map(|sink| (sink.accepted, sink.in_spool)), Some((0, 0)));
     let losses = log.take_losses(model.now);
-    let told: Vec<_> = losses.iter().map(|(sink, range)| (sink.as_str(), range.reason, range.events)).collect();
+    let told: Vec<_> =
+        losses.iter().map(|(sink, range)| (sink.as_str(), range.reason, range.events)).collect();
     assert_eq!(told, [("two", Reason::SinkRemoved, 24)]);
 }
 
@@ -394,8 +401,7 @@ fn the_alert_lanes_empty_segment_does_not_pile_up() {
     let mut model = Model::new(Sim::new(), Lane::Alert, config(Durability::Sync));
     for _ in 0..5 {
         model = model.restart();
-        let segments: Vec<String> =
-            model.sim.names().into_iter().filter(|name| name != "state").collect();
+        let segments: Vec<String> = model.sim.names().into_iter().filter(|name| name != "state").collect();
         assert_eq!(segments.len(), 1, "{segments:?}");
     }
     fill(&mut model, 1);

@@ -42,7 +42,10 @@ fn make() {
     std::fs::remove_dir_all(&root).ok();
     let mut list = String::new();
     for lane in [Lane::Alert, Lane::Telemetry] {
-        let config = LaneConfig { segment_bytes: 3_000, ..LaneConfig { durability: Durability::Batch, ..LaneConfig::default() } };
+        let config = LaneConfig {
+            segment_bytes: 3_000,
+            ..LaneConfig { durability: Durability::Batch, ..LaneConfig::default() }
+        };
         let setup = Setup {
             lane,
             config: &config,
@@ -94,7 +97,8 @@ fn make() {
         append(3, 0b11, &mut events, &mut list);
         // The books: `siem` has the first records but one, one is a dead letter, one was given back.
         let taken = log.take(1, 5, u64::MAX, NOW);
-        let outcomes = [Outcome::Delivered, Outcome::Again, Outcome::DeadLetter, Outcome::Delivered, Outcome::Delivered];
+        let outcomes =
+            [Outcome::Delivered, Outcome::Again, Outcome::DeadLetter, Outcome::Delivered, Outcome::Delivered];
         log.settle(1, taken.iter().map(|taken| taken.seq).zip(outcomes), NOW);
         log.keep(false, NOW);
         // As a kill leaves it: the last segment is open.
@@ -121,11 +125,13 @@ fn files_of_version_1_stay_readable() {
     let dir = tempfile::tempdir().unwrap();
     copy(&golden(), dir.path());
     let list = std::fs::read_to_string(golden().join("records.tsv")).unwrap();
-    let config = SpoolConfig { dir: dir.path().to_owned(), min_free_bytes: Some(0), ..SpoolConfig::default() };
+    let config =
+        SpoolConfig { dir: dir.path().to_owned(), min_free_bytes: Some(0), ..SpoolConfig::default() };
     let spool = Spool::open(&config, &names()).unwrap();
     for lane in spool.status().lanes {
         let counters = lane.counters;
-        let bad = (counters.bad_blocks, counters.state_slots_bad, counters.state_rebuilt, counters.quarantined);
+        let bad =
+            (counters.bad_blocks, counters.state_slots_bad, counters.state_rebuilt, counters.quarantined);
         assert_eq!(bad, (0, 0, 0, 0), "{lane:#?}");
         let siem = lane.sinks.iter().find(|sink| sink.sink == "siem").unwrap();
         assert_eq!((siem.delivered, siem.dlq), (3, 1));
@@ -143,7 +149,12 @@ fn files_of_version_1_stay_readable() {
                 fields[0] == lane && fields[2].split(',').any(|name| name == sink)
             };
             let rows: Vec<&str> = list.lines().filter(ours).collect();
-            due.extend(rows.iter().enumerate().filter(|(at, _)| settled == 0 || *at == 1 || *at > 4).map(|(_, row)| *row));
+            due.extend(
+                rows.iter()
+                    .enumerate()
+                    .filter(|(at, _)| settled == 0 || *at == 1 || *at > 4)
+                    .map(|(_, row)| *row),
+            );
         }
         let reader = spool.reader(sink).unwrap();
         let mut found = String::new();
