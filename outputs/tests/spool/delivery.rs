@@ -3,7 +3,7 @@
 use crate::common::{alert, recorded, status, telemetry, wait};
 use crate::tools::{Door, Seen, append, config, names, now, quick, until};
 use hostward_outputs::config::{Config, FileConfig};
-use hostward_outputs::spool::{OpenFailure, Spool};
+use hostward_outputs::spool::{OpenFailure, Spool, SpoolConfig};
 use hostward_outputs::{
     Ack, Batch, FailureKind, Lane, Outputs, SendFailure, Sink, SinkSpec, StartFailure, State, Verdict,
 };
@@ -151,6 +151,47 @@ fn each_verdict_is_honoured_and_refused_events_become_dead_letters() {
     }
     refused.sort_unstable();
     assert_eq!(refused, (1..=20).map(|n| n * 10).collect::<Vec<_>>());
+}
+
+#[test]
+fn refused_events_wait_while_their_dead_letters_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let outputs = start(dir.path(), || Picky { tries: 100, seen: Arc::default() });
+    let in_the_way = dir.path().join("spool/dlq");
+    std::fs::write(&in_the_way, b"").unwrap();
+    outputs.push(&now(telemetry(9)));
+    outputs.push(&now(telemetry(10)));
+    let stuck = wait(&outputs, "it says so", |status| status.failed_sends > 0 && status.delivered == 1);
+    assert_eq!((stuck.dlq, stuck.dropped_events()), (0, 0));
+    assert!(stuck.health.reason.contains("dead letters cannot be written"), "{}", stuck.health.reason);
+    std::fs::remove_file(in_the_way).unwrap();
+    wait(&outputs, "written", |status| status.dlq == 1 && status.health.state == State::Ok);
+}
+
+#[test]
+fn an_old_backlog_is_held_back_at_the_start_but_its_alerts_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let shut = Arc::new(AtomicBool::new(false));
+    let outputs = start(dir.path(), move || Door { open: shut, seen: Seen::default() });
+    // As of 1970.
+    for sequence in 1..=40 {
+        outputs.push(&if sequence % 20 == 0 { alert(sequence) } else { telemetry(sequence) });
+    }
+    outputs.close(Duration::from_secs(20));
+    drop(outputs);
+
+    let patient = SpoolConfig { replay_jitter_ms: 600_000, ..config(dir.path()) };
+    let mut outputs = Outputs::with_spool(Arc::new(Spool::open(&patient, &names(&["dest"])).unwrap()));
+    let seen = Seen::default();
+    let (open, copy) = (Arc::new(AtomicBool::new(true)), Arc::clone(&seen));
+    outputs.add("dest".into(), "test", quick(), None, move || Door { open, seen: copy }).unwrap();
+    let held = wait(&outputs, "the alerts are there", |status| status.delivered >= 2);
+    assert_eq!((held.delivered, held.queued), (2, 38));
+    assert_eq!(*seen.lock().unwrap(), [(true, 20), (true, 40)]);
+    // A new alert does not wait for the rest, and the end does not either.
+    outputs.push(&now(alert(41)));
+    wait(&outputs, "the new alert is there", |status| status.delivered == 3);
+    assert_eq!(outputs.close(Duration::from_secs(30)).remove(0).left, 38);
 }
 
 #[test]

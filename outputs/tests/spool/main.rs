@@ -17,4 +17,6 @@ mod offline;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tools;

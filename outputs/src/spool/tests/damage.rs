@@ -5,6 +5,7 @@ use super::sim::Sim;
 use crate::spool::config::Durability;
 use crate::spool::cursor::Outcome;
 use crate::{Lane, Reason};
+use proptest::prelude::*;
 
 /// Some segments, sealed and open, of which one sink has read a part in patches.
 fn filled() -> Model {
@@ -157,4 +158,82 @@ fn a_disk_that_cannot_be_read_costs_what_is_asked_for_and_ends() {
     model.keep(false);
     model.keep(false);
     assert!(model.sim.names().contains(&"quarantine/0000000000000002.seg".to_owned()));
+}
+
+#[derive(Clone, Debug)]
+enum Harm {
+    Overwrite(prop::sample::Index, prop::sample::Index, Vec<u8>),
+    Cut(prop::sample::Index, prop::sample::Index),
+    Append(prop::sample::Index, Vec<u8>),
+    /// One file's bytes in the middle of another.
+    Swap(prop::sample::Index, prop::sample::Index, prop::sample::Index),
+    Remove(prop::sample::Index),
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let index = any::<prop::sample::Index>;
+    let bytes = || prop::collection::vec(any::<u8>(), 1..100);
+    prop_oneof![
+        4 => (index(), index(), bytes()).prop_map(|(name, at, bytes)| Harm::Overwrite(name, at, bytes)),
+        2 => (index(), index()).prop_map(|(name, at)| Harm::Cut(name, at)),
+        2 => (index(), bytes()).prop_map(|(name, bytes)| Harm::Append(name, bytes)),
+        2 => (index(), index(), index()).prop_map(|(name, other, at)| Harm::Swap(name, other, at)),
+        1 => index().prop_map(Harm::Remove),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_to_the_files_a_start_goes_on_and_the_law_holds(harms in prop::collection::vec(harm(), 1..6)) {
+        let model = filled();
+        let sim = model.sim.crash(super::sim::Power::All, 0);
+        let mut state_lost = false;
+        for harm in harms {
+            let names = sim.names();
+            match harm {
+                Harm::Overwrite(name, at, bytes) => {
+                    let name = name.get(&names);
+                    state_lost |= name == "state";
+                    sim.damage(name, |file| {
+                        let at = at.index(file.len() + 1);
+                        file.truncate(file.len().max(at));
+                        let end = (at + bytes.len()).max(file.len());
+                        file.resize(end, 0);
+                        file[at..at + bytes.len()].copy_from_slice(&bytes);
+                    });
+                }
+                Harm::Cut(name, at) => {
+                    let name = name.get(&names);
+                    state_lost |= name == "state";
+                    sim.damage(name, |file| file.truncate(at.index(file.len() + 1)));
+                }
+                Harm::Append(name, bytes) => sim.damage(name.get(&names).as_str(), |file| file.extend(&bytes)),
+                Harm::Swap(name, other, at) => {
+                    let (name, other) = (name.get(&names), sim.bytes(other.get(&names).as_str()));
+                    state_lost |= name == "state";
+                    sim.damage(name, |file| file.truncate(at.index(file.len() + 1)));
+                    sim.damage(name, |file| file.extend(&other));
+                }
+                Harm::Remove(name) => {
+                    let name = name.get(&names);
+                    state_lost |= name == "state";
+                    sim.unlink(name);
+                }
+            }
+            if sim.names().is_empty() {
+                break;
+            }
+        }
+        let mut back = again(&model, sim);
+        back.drain();
+        // Without the state nobody knows what there was.
+        if !state_lost {
+            back.nothing_is_lost_unsaid();
+        }
+        back.append(3, 0b11);
+        back.drain();
+        back.restart();
+    }
 }
