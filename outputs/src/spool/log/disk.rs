@@ -1,6 +1,6 @@
 //! Segments on the disk: beginning, writing, sealing, syncing, and giving up a file whose sync failed.
 
-use super::{Core, Log, Now, RingReason, Segment};
+use super::{Core, Gaps, Log, Now, RingReason, Segment};
 use crate::config::WhenFull;
 use crate::spool::block::{Packed, roster_block};
 use crate::spool::bytes::{Seed, len64};
@@ -126,6 +126,7 @@ impl Core {
             first_seq,
             footer: Footer::of(Vec::new(), self.roster(), first_seq),
             indexed: true,
+            gaps: Gaps::default(),
             file: Some(file),
             damaged: false,
             doomed: false,

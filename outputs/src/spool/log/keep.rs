@@ -218,10 +218,7 @@ impl Log {
                 let (begin, end) = (segment.records_begin(), segment.end_seq());
                 let read = positions.iter().any(|position| begin <= *position && *position < end);
                 if segment.renamed && segment.indexed && !read {
-                    segment.indexed = false;
-                    segment.first_seq = begin;
-                    segment.footer.index = Vec::new();
-                    segment.file = None;
+                    segment.let_index_go();
                 }
             }
         }

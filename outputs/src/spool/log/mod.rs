@@ -37,6 +37,14 @@ const fn ms(now: Now) -> i64 {
     now / 1_000_000
 }
 
+/// Numbers that no block has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gaps {
+    first: u64,
+    last: u64,
+    count: u64,
+}
+
 /// A segment's file and what is in it.
 pub(crate) struct Segment {
     id: u64,
@@ -52,6 +60,8 @@ pub(crate) struct Segment {
     /// The index in it may have been let go.
     footer: Footer,
     indexed: bool,
+    /// Numbers between its first and last that it does not have, as found at the start.
+    gaps: Gaps,
     file: Option<Arc<dyn StorageFile>>,
     damaged: bool,
     /// Given up by a cap: goes as soon as a state says so.

@@ -412,6 +412,14 @@ impl super::Segment {
         }
     }
 
+    /// Keeps what stands for the whole of it; the index is read again when a sink comes to it.
+    pub(super) fn let_index_go(&mut self) {
+        self.first_seq = self.records_begin();
+        self.indexed = false;
+        self.footer.index = Vec::new();
+        self.file = None;
+    }
+
     /// Takes a loaded index over, as far as it covers what was known. False when it has no blocks.
     fn adopt(&mut self, footer: Footer) -> bool {
         let end = self.footer.end_seq;

@@ -143,12 +143,8 @@ fn run(mut model: Model, steps: &[Step]) -> Model {
     model
 }
 
-fn cases(count: u32) -> ProptestConfig {
-    ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(super::runs(150))]
 
     #[test]
     fn without_a_crash_every_event_is_settled_once(steps in steps(false)) {

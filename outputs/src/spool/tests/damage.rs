@@ -183,7 +183,7 @@ fn harm() -> impl Strategy<Value = Harm> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::runs(60))]
 
     #[test]
     fn whatever_happens_to_the_files_a_start_goes_on_and_the_law_holds(harms in prop::collection::vec(harm(), 1..6)) {

@@ -454,7 +454,7 @@ fn faults(seed: u64, percent: u8) -> impl FnMut(Call, &str) -> Fate {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::runs(200))]
 
     #[test]
     fn whatever_fails_the_law_holds_and_no_durable_event_is_lost_unsaid(steps in steps(), alert: bool, capped: bool) {

@@ -184,11 +184,14 @@ impl Model {
     /// Takes over what the lane calls durable.
     fn note(&mut self) {
         let (written, synced) = self.log.marks();
+        let degraded = self.status().degraded.is_some();
         let given_up: Vec<crate::DropRange> =
             self.status().sinks.into_iter().flat_map(|sink| sink.recent_drops).collect();
         while let Some((seq, id)) = self.unwritten.pop_front_if(|(seq, _)| *seq < written) {
             let gone = |range: &crate::DropRange| (range.first_sequence..=range.last_sequence).contains(&seq);
-            if given_up.iter().any(gone) {
+            // One in flight is not given up, though its block may have left the ring.
+            let only_flying = degraded && self.flying.iter().flatten().any(|(flying, _)| *flying == seq);
+            if given_up.iter().any(gone) || only_flying {
                 continue;
             }
             self.oracle.written.insert(id);
