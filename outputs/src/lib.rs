@@ -26,7 +26,8 @@
 //!
 //! # Not here
 //! With a spool ([`Outputs::start_spooled`]) the events of all sinks but stdout wait on disk instead,
-//! with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry here is per batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
+//! with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry here is per
+//! batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
 //! compiled, as a closure: the rule language belongs to `hostward-policy`.
 
 mod backlog;

@@ -1,7 +1,8 @@
 //! Blocks: records in memory, their payload, their place in a file. Layout: `docs/specs/spool.md` §3.
 
 use super::bytes::{Fields, Put, Seed, len32, len64, size};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use zstd::dict::DecoderDictionary;
 
 /// Sinks that a spool serves at most: one bit each.
 pub(crate) const MAX_SLOTS: usize = 16;
@@ -27,6 +28,9 @@ const DICTIONARY_BELOW: usize = 32 << 10;
 /// zstd's level: the pipeline's events have to fit one core many times over.
 const LEVEL: i32 = 1;
 static DICTIONARY_1: &[u8] = include_bytes!("dictionary-1.zstd");
+/// Made ready once: blocks are small and many.
+static DECODER_1: LazyLock<DecoderDictionary<'static>> =
+    LazyLock::new(|| DecoderDictionary::copy(DICTIONARY_1));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -199,10 +203,6 @@ impl Raw {
         }
     }
 
-    pub(crate) fn end_seq(&self) -> u64 {
-        self.first_seq + u64::from(self.records)
-    }
-
     pub(crate) fn push(&mut self, sinks: u16, time: i64, id: &[u8; 16], record: &[u8]) {
         self.bytes.u32(len32(record.len()));
         self.bytes.u16(sinks);
@@ -290,7 +290,7 @@ pub(crate) fn unpack(head: &Head, stored: &[u8]) -> Option<Arc<[u8]>> {
         Codec::None => stored.to_vec(),
         Codec::Zstd => zstd::bulk::Decompressor::new().ok()?.decompress(stored, raw_len).ok()?,
         Codec::ZstdDictionary => {
-            let mut decompressor = zstd::bulk::Decompressor::with_dictionary(DICTIONARY_1).ok()?;
+            let mut decompressor = zstd::bulk::Decompressor::with_prepared_dictionary(&DECODER_1).ok()?;
             decompressor.decompress(stored, raw_len).ok()?
         }
     };

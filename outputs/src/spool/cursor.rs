@@ -208,6 +208,10 @@ impl Cursor {
         }
         let bytes = u32::try_from(entry.end - entry.start).unwrap_or(u32::MAX);
         let amount = Amount { events: 1, bytes: bytes.into() };
+        if self.unread().events == 0 {
+            // The books missed it, after damage: it is here all the same.
+            self.place(amount);
+        }
         self.waiting.take(amount);
         self.flying.add(amount);
         self.open.insert(seq, Open { flying: true, bytes, time: entry.time, settled_after: 0 });
@@ -228,9 +232,9 @@ impl Cursor {
         if self.last_read.0 == block { self.last_read.1 } else { Amount::default() }
     }
 
-    /// Records within a stretch that were settled before a restart.
+    /// Records within a stretch that may have been settled before a restart, at most.
     pub(crate) fn ahead_within(&self, first: u64, end: u64) -> u64 {
-        let within = self.ahead.iter().filter(|interval| interval.first >= first && interval.last < end);
+        let within = self.ahead.iter().filter(|interval| interval.first < end && interval.last >= first);
         within.map(|interval| u64::from(interval.events)).sum()
     }
 
@@ -241,11 +245,15 @@ impl Cursor {
     }
 
     fn trim_ahead(&mut self) {
-        while self.ahead.front().is_some_and(|interval| interval.last < self.position) {
-            self.ahead.pop_front();
+        while let Some(passed) = self.ahead.pop_front_if(|interval| interval.last < self.position) {
+            self.pass(passed.events.into());
         }
-        if let Some(front) = self.ahead.front_mut() {
-            front.first = front.first.max(self.position);
+        if let Some(front) = self.ahead.front_mut()
+            && front.first < self.position
+        {
+            front.first = self.position;
+            // How many lie before the position is not known; a start counts them on the disk.
+            self.pass(1);
         }
     }
 
@@ -304,7 +312,25 @@ impl Cursor {
         self.waiting.take(unread);
         all.add(unread);
         self.ledger.drop_run(self.run(reason, first, upto.saturating_sub(1).max(first), all, now_ms));
+        self.pass(unread.events);
         self.advance(upto);
+    }
+
+    /// Gives up the unread records between the position and `end`.
+    pub(crate) fn pass_over(&mut self, end: u64, unread: Amount, reason: Reason, now_ms: i64) {
+        let unread = self.at_most_unread(unread);
+        self.drop_ahead(self.position, end, unread, reason, now_ms);
+        self.pass(unread.events);
+        self.advance(end);
+    }
+
+    /// Records that are settled without being read: behind an open one a state has to know of them, so
+    /// that a restart does not take them for unread.
+    fn pass(&mut self, events: u64) {
+        if let Some(mut last) = self.open.last_entry() {
+            let events = u32::try_from(events).unwrap_or(u32::MAX);
+            last.get_mut().settled_after = last.get().settled_after.saturating_add(events);
+        }
     }
 
     /// Gives up records that were given back and lie in a stretch.
@@ -346,12 +372,9 @@ impl Cursor {
     /// Nothing unread is left in the lane, whatever the books say: what they miss was damaged.
     pub(crate) fn reconcile(&mut self, end: u64, now_ms: i64) {
         let unread = self.unread();
-        if unread.events > 0 {
-            self.drop_below(end, unread, Reason::Damaged, now_ms);
-        } else {
-            self.waiting.take(Amount { events: 0, bytes: unread.bytes });
-            self.advance(end);
-        }
+        self.pass_over(end, unread, Reason::Damaged, now_ms);
+        // No record, no bytes.
+        self.waiting.take(Amount { events: 0, bytes: self.unread().bytes });
     }
 
     const fn run(&self, reason: Reason, first: u64, last: u64, amount: Amount, now_ms: i64) -> DropRange {

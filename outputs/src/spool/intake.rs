@@ -134,6 +134,7 @@ impl Intake {
     }
 
     /// The next block as it is, without waiting: for callers that drive a lane by hand.
+    #[cfg(test)]
     pub(crate) fn pop(&self) -> Option<Raw> {
         self.lock().pop()
     }

@@ -34,10 +34,13 @@ mod cursor;
 mod dlq;
 mod intake;
 mod log;
+pub mod offline;
 mod reader;
 mod segment;
 mod state;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Durability, LaneConfig, SpoolConfig, SpoolProblem};
 pub use dlq::DeadLetter;
@@ -136,7 +139,7 @@ struct Shared {
     root: PathBuf,
 }
 
-/// See the module. Dropping it without [`Spool::close`] is like a kill: what was written stays.
+/// See the module. Dropping it closes it. Its lock is free when its readers are gone, too.
 pub struct Spool {
     shared: Arc<Shared>,
     sinks: Vec<String>,
@@ -182,9 +185,12 @@ impl Spool {
     /// says so in its status.
     ///
     /// # Errors
-    /// Another process holds it, or no thread can be started.
+    /// Another process holds it, there are more than [`MAX_SINKS`], or no thread can be started.
     pub fn open(config: &SpoolConfig, sinks: &[String]) -> Result<Self, OpenFailure> {
-        let sinks: Vec<String> = sinks.iter().take(MAX_SINKS).cloned().collect();
+        if sinks.len() > MAX_SINKS {
+            return Err(OpenFailure::TooManySinks { path: config.dir.clone(), sinks: sinks.len() });
+        }
+        let sinks = sinks.to_vec();
         let mut logs = Vec::new();
         for lane in [Lane::Alert, Lane::Telemetry] {
             let on_disk = config.lane(lane).durability != Durability::Memory;
@@ -281,7 +287,8 @@ impl Spool {
         &self.sinks
     }
 
-    /// All records of the lane below this number are durable, as its class means it.
+    /// All records of the lane below this number are durable, as its class means it, or were dropped and
+    /// counted.
     pub fn durable_seq(&self, lane: Lane) -> u64 {
         self.shared.logs.iter().find(|log| log.lane == lane).map_or(0, |log| log.durable_seq())
     }
@@ -316,6 +323,14 @@ impl Spool {
         }
         for log in &self.shared.logs {
             log.finish(now_ns());
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if !self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            self.close();
         }
     }
 }

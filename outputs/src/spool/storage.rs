@@ -70,6 +70,7 @@ pub trait Storage: Send + Sync {
 }
 
 /// An open file. Calls may be short, and an interrupted one is repeated by the implementation.
+#[expect(clippy::len_without_is_empty, reason = "a call that may fail, not a container's length")]
 pub trait StorageFile: Send + Sync {
     /// Reads at an offset; 0 at the end of the file.
     ///
@@ -105,7 +106,6 @@ pub trait StorageFile: Send + Sync {
     ///
     /// # Errors
     /// As the system says.
-    #[expect(clippy::len_without_is_empty, reason = "it is a call that may fail, not a container's length")]
     fn len(&self) -> Result<u64, Errno>;
 }
 
@@ -119,6 +119,14 @@ pub enum OpenFailure {
         path: PathBuf,
         /// What the holder wrote into LOCK; `?` when nothing.
         pid: String,
+    },
+    /// More sinks than a lane's state has room for.
+    #[error("spool {path}: {sinks} sinks, and it serves {most}", path = .path.display(), most = super::MAX_SINKS)]
+    TooManySinks {
+        /// The directory.
+        path: PathBuf,
+        /// How many were asked for.
+        sinks: usize,
     },
     /// A system call failed.
     #[error("spool {path}: cannot {what}: {source}", path = .path.display())]
@@ -137,6 +145,7 @@ impl OpenFailure {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Held { .. } => "stop the other agent, or give this one a state directory of its own",
+            Self::TooManySinks { .. } => "configure fewer sinks, or let one destination forward to others",
             Self::Io { source: Errno::ACCESS | Errno::PERM, .. } => {
                 "give the agent's user the right to write there (ReadWritePaths= in the unit)"
             }
@@ -248,6 +257,39 @@ impl DirStorage {
         })?;
         Ok(Self { dir, quarantine: None, _lock: None })
     }
+}
+
+/// Copies a lane's file to `root/stamp/lane/`, durably.
+pub(crate) fn backup_file(
+    root: &Path,
+    stamp: &str,
+    lane: &str,
+    storage: &dyn Storage,
+    name: &str,
+) -> Result<(), Errno> {
+    let root = rustix::fs::open(root, DIR, Mode::empty())?;
+    let dir = sub_dir(sub_dir(root, stamp)?, lane)?;
+    let file = storage.open(name)?;
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 1 << 20];
+    // What is no segment of ours is not copied without end.
+    while bytes.len() < 64 << 20 {
+        let read = file.read_at(super::bytes::len64(bytes.len()), &mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
+    }
+    let copy = FdFile(rustix::fs::openat(&dir, name, FILE | OFlags::CREATE | OFlags::EXCL, FILE_MODE)?);
+    let mut done = 0;
+    while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+        match copy.write_at(super::bytes::len64(done), rest)? {
+            0 => return Err(Errno::NOSPC),
+            written => done += written,
+        }
+    }
+    copy.sync()?;
+    rustix::fs::fsync(dir)
 }
 
 impl Storage for DirStorage {

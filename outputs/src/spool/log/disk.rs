@@ -1,6 +1,6 @@
 //! Segments on the disk: beginning, writing, sealing, syncing, and giving up a file whose sync failed.
 
-use super::{Core, Log, Now, RingReason, Segment};
+use super::{Core, Gaps, Log, Now, RingReason, Segment};
 use crate::config::WhenFull;
 use crate::spool::block::{Packed, roster_block};
 use crate::spool::bytes::{Seed, len64};
@@ -126,6 +126,7 @@ impl Core {
             first_seq,
             footer: Footer::of(Vec::new(), self.roster(), first_seq),
             indexed: true,
+            gaps: Gaps::default(),
             file: Some(file),
             damaged: false,
             doomed: false,
@@ -276,7 +277,8 @@ impl Log {
                 matches!(renamed, Ok(()) | Err(Errno::NOENT))
             })
             .collect();
-        let dir_synced = no_sync || !(plan.dir_dirty || !renamed.is_empty()) || storage.sync_dir().is_ok();
+        let names_changed = plan.dir_dirty || !renamed.is_empty();
+        let dir_synced = no_sync || !names_changed || storage.sync_dir().is_ok();
         let mut core = self.lock();
         core.sealing.retain(|id| !plan.sealing.contains(id));
         for id in renamed {
@@ -287,7 +289,11 @@ impl Log {
         if !dir_synced {
             // A file whose name may be lost is not durable.
             core.counters.sync_errors += 1;
+            core.sync_failures += 1;
             core.dir_dirty = true;
+            if core.sync_failures >= MAX_SYNC_FAILURES {
+                core.enter_ring(RingReason::SyncFailed, now);
+            }
             return false;
         }
         core.synced_seq = core.synced_seq.max(plan.upto);

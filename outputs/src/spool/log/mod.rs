@@ -37,6 +37,14 @@ const fn ms(now: Now) -> i64 {
     now / 1_000_000
 }
 
+/// Numbers that no block has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gaps {
+    first: u64,
+    last: u64,
+    count: u64,
+}
+
 /// A segment's file and what is in it.
 pub(crate) struct Segment {
     id: u64,
@@ -52,6 +60,8 @@ pub(crate) struct Segment {
     /// The index in it may have been let go.
     footer: Footer,
     indexed: bool,
+    /// Numbers between its first and last that it does not have, as found at the start.
+    gaps: Gaps,
     file: Option<Arc<dyn StorageFile>>,
     damaged: bool,
     /// Given up by a cap: goes as soon as a state says so.
@@ -168,6 +178,7 @@ impl Log {
     }
 
     /// Takes and writes all that waits in the intake.
+    #[cfg(test)]
     pub(crate) fn write_all(&self, packer: &mut Packer, now: Now) {
         while let Some(block) = self.intake.pop() {
             self.write(block, packer, now);
@@ -185,6 +196,18 @@ impl Log {
         }
     }
 
+    /// Numbers behind the last record that is written, and behind the last that is synced.
+    #[cfg(test)]
+    pub(crate) fn marks(&self) -> (u64, u64) {
+        let core = self.lock();
+        (core.written_seq(), core.synced_seq)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_min_free(&mut self, bytes: u64) {
+        self.min_free_bytes = bytes;
+    }
+
     /// The slot of a sink.
     pub(crate) fn slot(&self, sink: &str) -> Option<usize> {
         self.lock().cursors.iter().find(|cursor| cursor.name == sink).map(|cursor| usize::from(cursor.slot))
@@ -197,7 +220,8 @@ impl Log {
 
     /// More is written and unsynced than is kept in memory for a second try: the writer has to wait.
     pub(crate) fn must_sync_first(&self) -> bool {
-        self.lock().unsynced_bytes > disk::MAX_UNSYNCED
+        let core = self.lock();
+        core.ring_mode.is_none() && core.unsynced_bytes > disk::MAX_UNSYNCED
     }
 }
 
@@ -300,8 +324,7 @@ impl Core {
                 let raw = raw.get_or_insert_with(|| unpack(head, &packed.stored));
                 let (raw, within) = (raw.as_deref().unwrap_or_default(), cursor.position()..end);
                 let unread = read::tally_block(raw, first, usize::from(cursor.slot), &within, &[]);
-                cursor.drop_ahead(cursor.position(), end, unread, reason, ms(now));
-                cursor.advance(end);
+                cursor.pass_over(end, unread, reason, ms(now));
             }
         }
         self.given_up = reason;

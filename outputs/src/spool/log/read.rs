@@ -51,6 +51,7 @@ pub(crate) struct Piece {
 }
 
 /// What lies where.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and only for a moment")]
 enum Found {
     Piece(Source, Indexed),
     /// The segment's index has to be read first.
@@ -111,7 +112,7 @@ impl Source {
 impl Core {
     /// The block that has `seq`, or the first one behind it.
     fn find(&mut self, log: &Log, seq: u64) -> Found {
-        let holder = self.segments.values().find(|segment| !segment.doomed && segment.end_seq() > seq);
+        let holder = self.segments.values().find(|segment| segment.has_behind(seq));
         if let Some(id) = holder.map(|segment| segment.id) {
             let seed = self.seed(id);
             let Some(segment) = self.segments.get_mut(&id) else { return Found::Nothing };
@@ -144,20 +145,19 @@ impl Core {
         }
     }
 
-    /// Blocks that have up to so much for a sink, those given back first. `Err`: the index of that
-    /// segment is needed.
+    /// Blocks that have up to so much for a sink beside what it has, those given back first. `Err`: the
+    /// index of that segment is needed.
     fn plan(
         &mut self,
         log: &Log,
         slot: usize,
-        max_events: usize,
-        max_bytes: u64,
+        (mut events, mut bytes): (usize, u64),
+        (max_events, max_bytes): (usize, u64),
         now: Now,
     ) -> Result<Vec<Piece>, u64> {
         let mut pieces: Vec<Piece> = Vec::new();
-        let (mut events, mut bytes) = (0, 0);
         let Some(cursor) = self.cursor_ref(slot) else { return Ok(pieces) };
-        let again: Vec<(u64, u32)> = cursor.again().take(max_events).collect();
+        let again: Vec<(u64, u32)> = cursor.again().take(max_events.saturating_sub(events)).collect();
         let mut position = cursor.position();
         let mut unread = cursor.unread().events > 0;
         for (seq, length) in again {
@@ -248,9 +248,10 @@ impl Core {
             let read = cursor.read_of(first);
             let mut unread: Amount = share.unwrap_or_default().into();
             unread.take(read);
+            // Rather too few: what the books miss then shows when the lane's end is reached.
             unread.events = unread.events.saturating_sub(cursor.ahead_within(first, end));
-            cursor.drop_ahead(cursor.position().max(first), end, unread, Reason::Damaged, ms(now));
-            cursor.advance(end);
+            cursor.advance(first);
+            cursor.pass_over(end, unread, Reason::Damaged, ms(now));
         }
         self.state_dirty = true;
     }
@@ -309,7 +310,7 @@ impl Core {
         let cursor = self.cursor_ref(slot)?;
         let unread = (cursor.unread().events > 0).then(|| {
             let position = cursor.position();
-            let segment = self.segments.values().find(|segment| segment.end_seq() > position);
+            let segment = self.segments.values().find(|segment| segment.has_behind(position));
             let block = segment.and_then(|segment| {
                 let at = segment.footer.index.partition_point(|block| block.end_seq() <= position);
                 segment.footer.index.get(at)
@@ -335,7 +336,7 @@ impl Core {
         let mut amount = Amount::default();
         let mut at = within.start;
         while at < within.end {
-            let segment = self.segments.values().find(|segment| !segment.doomed && segment.end_seq() > at);
+            let segment = self.segments.values().find(|segment| segment.has_behind(at));
             if let Some(segment) = segment {
                 let (first, end) = (segment.records_begin(), segment.end_seq());
                 if within.start <= first && end <= within.end && !overlaps(first, end) {
@@ -398,12 +399,25 @@ impl Core {
 }
 
 impl super::Segment {
+    /// It has records at or behind this number. One that was just begun has none, whatever its header says.
+    fn has_behind(&self, seq: u64) -> bool {
+        !self.doomed && self.footer.records > 0 && self.end_seq() > seq
+    }
+
     /// Number of the first record, or as good as is known without the index.
     pub(super) fn records_begin(&self) -> u64 {
         match self.footer.index.first() {
             Some(block) => block.first_seq,
             None => self.first_seq,
         }
+    }
+
+    /// Keeps what stands for the whole of it; the index is read again when a sink comes to it.
+    pub(super) fn let_index_go(&mut self) {
+        self.first_seq = self.records_begin();
+        self.indexed = false;
+        self.footer.index = Vec::new();
+        self.file = None;
     }
 
     /// Takes a loaded index over, as far as it covers what was known. False when it has no blocks.
@@ -420,27 +434,42 @@ impl Log {
     /// Takes records for a sink: at most so many, and so many bytes, but one at least when there is one.
     pub(crate) fn take(&self, slot: usize, max_events: usize, max_bytes: u64, now: Now) -> Vec<Taken> {
         let mut out = (Vec::new(), 0);
-        if max_events == 0 {
-            return out.0;
+        loop {
+            // A block that was read in part, or of which most was settled, promises more than it gives.
+            let before = out.0.len();
+            self.take_more(slot, (max_events, max_bytes), &mut out, now);
+            if out.0.len() == before || out.0.len() >= max_events || out.1 >= max_bytes {
+                return out.0;
+            }
         }
+    }
+
+    fn take_more(&self, slot: usize, limit: (usize, u64), out: &mut (Vec<Taken>, u64), now: Now) {
         // A bad index makes its segment vanish from the next plan, so this ends.
         let pieces = loop {
             let missing = {
                 let mut core = self.lock();
-                match core.plan(self, slot, max_events, max_bytes, now) {
+                match core.plan(self, slot, (out.0.len(), out.1), limit, now) {
                     Ok(pieces) => break pieces,
                     Err(id) => (id, core.seed(id), core.segments.get(&id).and_then(|s| s.file.clone())),
                 }
             };
             let (id, seed, file) = missing;
-            let footer = file.as_ref().map(|file| load_index(&**file, &seed));
+            let mut errors = 0;
+            let footer = file.as_ref().and_then(|file| {
+                (0..READ_TRIES).find_map(|_| load_index(&**file, &seed).inspect_err(|_| errors += 1).ok())
+            });
             let mut core = self.lock();
+            core.counters.read_errors += errors;
+            if !core.segments.contains_key(&id) {
+                // Let go meanwhile.
+                continue;
+            }
             let adopted = match footer {
-                Some(Ok(Some(footer))) => core.segments.get_mut(&id).is_some_and(|s| s.adopt(footer)),
+                Some(Some(footer)) => core.segments.get_mut(&id).is_some_and(|s| s.adopt(footer)),
                 _ => false,
             };
             if !adopted {
-                core.counters.read_errors += 1;
                 core.give_up_segment(self, id, now);
             }
         };
@@ -450,14 +479,13 @@ impl Log {
             core.counters.read_errors += errors;
             match raw {
                 Some(raw) => {
-                    if !core.hand_out(&piece, &raw, slot, (max_events, max_bytes), &mut out) {
+                    if !core.hand_out(&piece, &raw, slot, limit, out) {
                         break;
                     }
                 }
                 None => core.give_up_block(&piece, slot, now),
             }
         }
-        out.0
     }
 
     /// Books what became of records that [`Log::take`] gave.

@@ -1,14 +1,14 @@
 //! Starting from what a lane's directory holds: cost is a header and a footer per sealed segment, and a
 //! scan of what has no footer. `docs/specs/spool.md` §6.
 
-use super::{Core, LaneCounters, Log, Now, Ring, RingReason, Segment, ms};
+use super::{Core, Gaps, LaneCounters, Log, Now, Ring, RingReason, Segment, ms};
 use crate::spool::block::MAX_SLOTS;
 use crate::spool::bytes::len64;
 use crate::spool::config::{Durability, LaneConfig};
 use crate::spool::cursor::Cursor;
 use crate::spool::intake::Intake;
 use crate::spool::segment::{
-    Footer, Header, RosterEntry, file_name, parse_name, read_footer, read_header, scan,
+    Footer, Header, Indexed, RosterEntry, file_name, parse_name, read_footer, read_header, scan,
 };
 use crate::spool::state::{self, SLOT_LEN, STATE, State};
 use crate::spool::storage::{Storage, StorageFile};
@@ -57,13 +57,21 @@ fn read_segment(
     });
     let Some(header) = header else { return Ok(None) };
     let length = file.len()?;
-    let (footer, len, found) = match read_footer(&*file, &header.seed())? {
-        Some((footer, _)) => (footer, length, true),
-        None => {
+    let sealed = read_footer(&*file, &header.seed())?;
+    let (footer, len, found) = match sealed {
+        Some((footer, _)) if renamed => (footer, length, true),
+        // Renamed is what was synced: in a file that was not, the blocks before a footer may be missing.
+        sealed => {
             let scan = scan(&*file, &header)?;
-            counters.bad_blocks += scan.bad_stretches;
-            counters.torn_bytes += scan.torn_bytes;
-            (scan.footer, scan.end, false)
+            match sealed {
+                Some((footer, at)) if at == scan.end && scan.bad_stretches == 0 => (footer, length, true),
+                sealed => {
+                    let behind = sealed.map_or(0, |(_, at)| length.saturating_sub(at));
+                    counters.bad_blocks += scan.bad_stretches;
+                    counters.torn_bytes += scan.torn_bytes.saturating_sub(behind);
+                    (scan.footer, scan.end, false)
+                }
+            }
         }
     };
     let segment = Segment {
@@ -76,6 +84,7 @@ fn read_segment(
         damaged: footer.damaged,
         footer,
         indexed: true,
+        gaps: Gaps::default(),
         file: Some(file),
         doomed: false,
     };
@@ -92,6 +101,7 @@ fn read_files(storage: &dyn Storage, lane: Lane, known: Option<[u8; 16]>) -> Res
         counters: LaneCounters::default(),
     };
     let mut names: Vec<(u64, bool)> = storage.list()?.iter().filter_map(|name| parse_name(name)).collect();
+    let mut newer = None;
     // Newest first: without a state the newest file says whose log it is.
     names.sort_unstable_by(|a, b| b.cmp(a));
     for (id, renamed) in names {
@@ -101,8 +111,9 @@ fn read_files(storage: &dyn Storage, lane: Lane, known: Option<[u8; 16]>) -> Res
             .open(&name)
             .and_then(|file| read_segment(file, (id, renamed), lane, files.uuid, &mut files.counters));
         match read {
-            Ok(Some((segment, header))) if !files.segments.contains_key(&id) => {
+            Ok(Some((mut segment, header))) if !files.segments.contains_key(&id) => {
                 files.uuid = Some(header.uuid);
+                fit(&mut segment, &mut newer);
                 if files.roster.is_empty() {
                     files.roster.clone_from(&segment.footer.roster);
                 }
@@ -119,45 +130,61 @@ fn read_files(storage: &dyn Storage, lane: Lane, known: Option<[u8; 16]>) -> Res
     Ok(files)
 }
 
-/// Where two segments claim a number, the higher id wins.
-fn resolve_overlaps(segments: &mut BTreeMap<u64, Segment>) {
-    let mut next_first: Option<u64> = None;
-    for segment in segments.values_mut().rev() {
-        if let Some(limit) = next_first
-            && segment.footer.end_seq > limit
-        {
-            let kept =
-                segment.footer.index.iter().filter(|block| block.end_seq() <= limit).cloned().collect();
-            let (roster, sealed_ns) = (segment.footer.roster.clone(), segment.footer.sealed_ns);
-            let first_seq = segment.first_seq.min(limit);
-            segment.footer = Footer { sealed_ns, ..Footer::of(kept, roster, first_seq) };
-            segment.damaged = true;
+/// Where two segments claim a number, the higher id wins: `newer` is the least number of all newer ones.
+/// An index that is whole is let go: a start must not hold those of a full spool at once.
+fn fit(segment: &mut Segment, newer: &mut Option<u64>) {
+    let trimmed = newer.filter(|limit| segment.footer.end_seq > *limit);
+    if let Some(limit) = trimmed {
+        let kept = segment.footer.index.iter().filter(|block| block.end_seq() <= limit).cloned().collect();
+        let (roster, sealed_ns) = (segment.footer.roster.clone(), segment.footer.sealed_ns);
+        let first_seq = segment.first_seq.min(limit);
+        segment.footer = Footer { sealed_ns, ..Footer::of(kept, roster, first_seq) };
+        segment.damaged = true;
+    }
+    if let Some(first) = segment.footer.index.first().map(|block| block.first_seq) {
+        *newer = Some(newer.map_or(first, |newer| newer.min(first)));
+        segment.gaps = Gaps::within(&segment.footer.index);
+        if segment.sealed && segment.renamed && trimmed.is_none() {
+            segment.let_index_go();
         }
-        let first = segment.footer.index.first().map(|block| block.first_seq);
-        next_first = match (first, next_first) {
-            (Some(first), Some(next)) => Some(first.min(next)),
-            (first, next) => first.or(next),
-        };
     }
 }
 
-/// Numbers in `[from, upto)` that no block has: the first, the last, how many.
-fn holes(segments: &BTreeMap<u64, Segment>, from: u64, upto: u64) -> Option<(u64, u64, u64)> {
-    let mut next = from;
-    let mut found: Option<(u64, u64, u64)> = None;
-    let mut hole = |first: u64, end: u64| {
+impl Gaps {
+    fn add(&mut self, first: u64, end: u64) {
         if first < end {
-            let (from, _, count) = found.unwrap_or((first, 0, 0));
-            found = Some((from, end - 1, count + (end - first)));
-        }
-    };
-    for block in segments.values().flat_map(|segment| &segment.footer.index) {
-        if block.end_seq() > next {
-            hole(next, block.first_seq.min(upto));
-            next = block.end_seq();
+            self.first = if self.count == 0 { first } else { self.first.min(first) };
+            self.last = self.last.max(end - 1);
+            self.count += end - first;
         }
     }
-    hole(next, upto);
+
+    fn within(index: &[Indexed]) -> Self {
+        let mut gaps = Self::default();
+        for (block, next) in index.iter().zip(index.iter().skip(1)) {
+            gaps.add(block.end_seq(), next.first_seq);
+        }
+        gaps
+    }
+}
+
+/// Numbers in `[from, upto)` that no block has.
+fn holes(segments: &BTreeMap<u64, Segment>, from: u64, upto: u64) -> Gaps {
+    let mut next = from;
+    let mut found = Gaps::default();
+    for segment in segments.values().filter(|segment| segment.footer.records > 0 && segment.end_seq() > from)
+    {
+        found.add(next, segment.records_begin().min(upto));
+        let inside = segment.gaps;
+        if inside.count > 0 && inside.last >= from {
+            let first = inside.first.max(from);
+            found.first = if found.count == 0 { first } else { found.first.min(first) };
+            found.last = found.last.max(inside.last);
+            found.count += inside.count.min(inside.last - first + 1);
+        }
+        next = next.max(segment.end_seq());
+    }
+    found.add(next, upto);
     found
 }
 
@@ -186,10 +213,9 @@ fn find(storage: &dyn Storage, lane: Lane, look: bool) -> Result<Found, (&'stati
         None => state::Read::default(),
     };
     let uuid = read.state.as_ref().map(|state| state.uuid);
-    let mut files = read_files(storage, lane, uuid).map_err(|error| ("read the segments of", error))?;
-    resolve_overlaps(&mut files.segments);
-    files.counters.state_slots_bad = read.bad_slots;
-    files.counters.state_rebuilt = u64::from(read.state.is_none() && !files.segments.is_empty());
+    let files = read_files(storage, lane, uuid).map_err(|error| ("read the segments of", error))?;
+    let state_rebuilt = u64::from(read.state.is_none() && !files.segments.is_empty());
+    let counters = LaneCounters { state_slots_bad: read.bad_slots, state_rebuilt, ..files.counters };
     Ok(Found {
         state: read.state,
         state_file,
@@ -198,7 +224,7 @@ fn find(storage: &dyn Storage, lane: Lane, look: bool) -> Result<Found, (&'stati
         last_id: files.last_id,
         roster: files.roster,
         strange: files.strange,
-        counters: files.counters,
+        counters,
     })
 }
 
@@ -343,7 +369,7 @@ impl Core {
             None => self.segments.values().next().map_or(self.end_seq, Segment::records_begin).max(oldest),
         };
         let missing = holes(&self.segments, oldest, self.end_seq);
-        self.counters.missing_seqs = missing.map_or(0, |(_, _, count)| count);
+        self.counters.missing_seqs = missing.count;
         let stored_end = state.map_or(0, |state| state.next_seq);
         for sink in known {
             let slot = usize::from(sink.slot);
@@ -368,8 +394,9 @@ impl Core {
                 if state.is_some() { total.events - known_part.min(total.events) } else { total.events };
             cursor.accepted += new;
             if expected > known_part && state.is_some() {
+                let nowhere = missing.count == 0;
                 let (first, last) =
-                    missing.map_or((sink.floor, sink.floor), |(first, last, _)| (first, last));
+                    if nowhere { (sink.floor, sink.floor) } else { (missing.first, missing.last) };
                 cursor.lost(first, last, expected - known_part, ms(now));
             } else if known_part > expected && state.is_some() {
                 // More than the books know: an older state took over. Twice rather than never.
