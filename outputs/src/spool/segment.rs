@@ -31,6 +31,7 @@ impl Lane {
         }
     }
 
+    /// The word in status, and the name of its directory.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Alert => "alert",

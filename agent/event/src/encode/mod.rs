@@ -153,6 +153,12 @@ impl Form {
             Encoding::Compact => compact::write(view, self.colour, out),
         }
     }
+
+    /// The text of the field with this rule or ECS name, as the records of this sink may show it; empty
+    /// when the event has none. For what a protocol carries beside the record.
+    pub fn text(&self, event: &Event, field: &str) -> Vec<u8> {
+        View::new(event, self).text(field)
+    }
 }
 
 /// Appends `event` as one JSON object in ECS, without a line end.
