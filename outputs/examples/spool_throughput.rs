@@ -97,8 +97,7 @@ fn lane(
         reader.settle(&records, records.iter().map(|_| Settled::Delivered))?;
     }
     println!("{what}: read {} events/s", per_second(count, begin.elapsed()));
-    spool.close();
-    if !spool.status().law_holds() {
+    if !spool.close(Duration::from_secs(60)) || !spool.status().law_holds() {
         return Err("the law is broken".into());
     }
     Ok(())

@@ -20,6 +20,9 @@ use hostward_event::{Event, EventKind, canonical};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long the spool may take to store its books at the end, beyond the sinks' grace.
+const CLOSE_SPOOL: Duration = Duration::from_secs(5);
+
 /// Says which events a sink wants; compiled from the rule language by the policy crate.
 pub type Filter = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
 
@@ -274,7 +277,8 @@ impl Outputs {
             })
             .collect();
         if let Some(spool) = &self.spool {
-            spool.close();
+            let left = deadline.saturating_duration_since(Instant::now());
+            spool.close(left.max(CLOSE_SPOOL));
         }
         let now = Instant::now();
         let closed = self.sinks.iter().zip(left);

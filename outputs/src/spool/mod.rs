@@ -68,6 +68,8 @@ use tokio::sync::Notify;
 const PERSIST_EVERY: Duration = Duration::from_millis(250);
 /// Between two looks at caps, room and a disk that failed.
 const ENFORCE_EVERY: Duration = Duration::from_secs(1);
+/// How long dropping a spool waits for the disk.
+const DROP_GRACE: Duration = Duration::from_secs(30);
 /// How long the writer waits for a sync before it looks again.
 const SYNC_POLL: Duration = Duration::from_millis(5);
 
@@ -310,29 +312,44 @@ impl Spool {
         log.map_or(0, |log| log.drop_waiting(slot, Reason::Operator, now_ns()))
     }
 
-    /// Takes no more records, writes and syncs what it has, stores the state, ends the threads.
-    pub fn close(&self) {
+    /// Takes no more records, writes and syncs what it has, stores the state, ends the threads. A disk that
+    /// hangs is waited for no longer than `grace`: then its threads are left behind, and false is the answer.
+    pub fn close(&self, grace: Duration) -> bool {
+        let deadline = Instant::now() + grace;
         for log in &self.shared.logs {
             log.intake.close();
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut closed = true;
         for ((writer, keeper), signal) in threads.into_iter().zip(&self.shared.keepers) {
-            let _ = writer.join();
+            closed &= ended(writer, deadline);
             signal.stop();
-            let _ = keeper.join();
+            closed &= ended(keeper, deadline);
         }
-        for log in &self.shared.logs {
-            log.finish(now_ns());
+        if !closed {
+            tracing::error!(dir = %self.shared.root.display(), "the disk did not take the spool's last words in time");
         }
+        closed
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if !self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            self.close();
-        }
+        self.close(DROP_GRACE);
     }
+}
+
+/// Waits for the end of a thread. False when it did not come in time.
+fn ended(thread: JoinHandle<()>, deadline: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // One that panicked has ended, too: what it did not store a start finds.
+    let _ = thread.join();
+    true
 }
 
 /// Opens a lane, in memory when the directory's content cannot be used.
@@ -378,7 +395,7 @@ fn write(shared: &Shared, at: usize) {
     }
 }
 
-/// A lane's keeper.
+/// A lane's keeper. The last thing it does is to store everything.
 fn keep(shared: &Shared, at: usize) {
     let (Some(log), Some(signal)) = (shared.logs.get(at), shared.keepers.get(at)) else { return };
     let tick = match log.config.durability {
@@ -403,4 +420,5 @@ fn keep(shared: &Shared, at: usize) {
             log.reap(stored);
         }
     }
+    log.finish(now_ns());
 }

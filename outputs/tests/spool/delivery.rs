@@ -1,7 +1,7 @@
 //! Events through the spool to a sink, and what the sink's answers do.
 
 use crate::common::{alert, recorded, status, telemetry, wait};
-use crate::tools::{Door, Seen, append, config, names, now, quick, until};
+use crate::tools::{Door, GRACE, Seen, append, config, names, now, quick, until};
 use hostward_outputs::config::{Config, FileConfig};
 use hostward_outputs::spool::{OpenFailure, Spool, SpoolConfig};
 use hostward_outputs::{
@@ -261,7 +261,7 @@ fn a_spool_that_is_held_or_asked_for_too_much_says_so() {
         OpenFailure::Held { pid, .. } => assert_eq!(pid, std::process::id().to_string()),
         other => panic!("{other}"),
     }
-    first.close();
+    assert!(first.close(GRACE));
     drop(first);
     drop(Spool::open(&config(dir.path()), &names(&["dest"])).unwrap());
 

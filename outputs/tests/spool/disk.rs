@@ -1,6 +1,6 @@
 //! A filesystem that is full.
 
-use crate::tools::{append, config, drain, id_of, names, noise, until};
+use crate::tools::{GRACE, append, config, drain, id_of, names, noise, until};
 use hostward_outputs::spool::{RingReason, Spool};
 use hostward_outputs::{Lane, Reason};
 use std::collections::BTreeSet;
@@ -86,5 +86,5 @@ fn a_full_filesystem_costs_the_oldest_telemetry_and_no_alert() {
     let told = books[1].dropped_events();
     assert_eq!(there.len() as u64, id - told, "what was not told to be lost is there");
     assert!(there.contains(&id));
-    spool.close();
+    assert!(spool.close(GRACE));
 }

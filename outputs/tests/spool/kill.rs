@@ -1,6 +1,6 @@
 //! kill -9 of a process that writes, reads and prints what it was told to be durable.
 
-use crate::tools::{append, config, drain, id_of, names, noise};
+use crate::tools::{GRACE, append, config, drain, id_of, names, noise};
 use hostward_outputs::Lane;
 use hostward_outputs::spool::{LaneConfig, Lanes, Settled, Spool, SpoolConfig};
 use std::collections::{BTreeSet, VecDeque};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const ROUNDS: u64 = 50;
+const ROUNDS: u64 = 200;
 const DIR: &str = "HOSTWARD_TEST_SPOOL";
 
 fn small(dir: &Path) -> SpoolConfig {
@@ -135,5 +135,5 @@ fn kill_9_at_any_moment_loses_no_record_that_was_called_durable() {
         let dropped: u64 = reader.books().iter().map(|books| books.dropped_events()).sum();
         assert_eq!(dropped, 0, "{sink}: a kill damages nothing");
     }
-    spool.close();
+    assert!(spool.close(GRACE));
 }

@@ -2,7 +2,7 @@
 
 use crate::common::sequences;
 use crate::events::Events;
-use crate::tools::{append, config, drain, names, until};
+use crate::tools::{GRACE, append, config, drain, names, until};
 use hostward_event::canonical;
 use hostward_outputs::spool::offline::{self, OfflineFailure, Selection};
 use hostward_outputs::spool::{LaneConfig, Lanes, OpenFailure, Settled, Spool, SpoolConfig};
@@ -65,13 +65,13 @@ fn looking_works_beside_an_agent_and_changing_does_not() {
     let checks = offline::check(&root(dir.path())).unwrap();
     assert!(checks.iter().all(offline::LaneCheck::is_whole), "{checks:#?}");
     assert_eq!(exported(dir.path(), &Selection::default()).0.events, 405);
-    spool.close();
+    assert!(spool.close(GRACE));
 }
 
 #[test]
 fn status_check_and_export_agree_with_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
-    filled(dir.path()).close();
+    assert!(filled(dir.path()).close(GRACE));
     let status = offline::status(&root(dir.path())).unwrap();
     assert!(status.law_holds());
     let one: Vec<(u64, u64, u64)> =
@@ -105,7 +105,7 @@ fn status_check_and_export_agree_with_what_was_written() {
 #[test]
 fn an_operator_drops_what_waits_and_the_next_agent_tells_it() {
     let dir = tempfile::tempdir().unwrap();
-    filled(dir.path()).close();
+    assert!(filled(dir.path()).close(GRACE));
     assert_eq!(offline::drop_waiting(&root(dir.path()), Lane::Telemetry, "one").unwrap(), 300);
     assert_eq!(offline::drop_waiting(&root(dir.path()), Lane::Telemetry, "one").unwrap(), 0);
     let spool = Spool::open(&small(dir.path()), &names(&["one", "two"])).unwrap();
@@ -115,13 +115,13 @@ fn an_operator_drops_what_waits_and_the_next_agent_tells_it() {
     assert_eq!(told, [("one", Reason::Operator, 300)]);
     assert_eq!(drain(&spool, &spool.reader("one").unwrap()), []);
     assert_eq!(drain(&spool, &spool.reader("two").unwrap()).len(), 405);
-    spool.close();
+    assert!(spool.close(GRACE));
 }
 
 #[test]
 fn repair_keeps_a_copy_and_costs_what_is_bad() {
     let dir = tempfile::tempdir().unwrap();
-    filled(dir.path()).close();
+    assert!(filled(dir.path()).close(GRACE));
     let before = offline::check(&root(dir.path())).unwrap();
     assert_eq!(
         offline::repair(&root(dir.path())).unwrap().iter().filter_map(|lane| lane.backup.clone()).count(),
@@ -158,5 +158,5 @@ fn repair_keeps_a_copy_and_costs_what_is_bad() {
     let books = spool.reader("two").unwrap().books();
     assert_eq!((books[1].dropped_events(), books[1].accepted), (lost, 400), "{books:#?}");
     assert_eq!(books[1].dropped[0].reason, Reason::Damaged);
-    spool.close();
+    assert!(spool.close(GRACE));
 }

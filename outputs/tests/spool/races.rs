@@ -1,6 +1,6 @@
 //! Everything at once: the pipeline, two sinks that fail, caps, an operator, and somebody who looks.
 
-use crate::tools::{append, config, id_of, names, noise, until};
+use crate::tools::{GRACE, append, config, id_of, names, noise, until};
 use hostward_outputs::Lane;
 use hostward_outputs::spool::{LaneConfig, Lanes, Settled, Spool, SpoolConfig};
 use std::collections::BTreeMap;
@@ -104,6 +104,6 @@ fn the_law_holds_at_every_look_and_each_record_is_settled_once() {
         assert_eq!(sum(|books| books.dropped_events()), EVENTS - settled.len() as u64, "{books:#?}");
     }
     assert!(*operator.lock().unwrap() > 0, "the operator found something to drop");
-    spool.close();
+    assert!(spool.close(GRACE));
     assert!(spool.status().law_holds());
 }

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// For a disk that is slow, not dead.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+
 /// Without a pause or a pace after an outage, and on any filesystem.
 pub(crate) fn config(dir: &Path) -> SpoolConfig {
     SpoolConfig {

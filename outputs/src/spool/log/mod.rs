@@ -6,6 +6,7 @@
 //! making of a segment do.
 
 mod disk;
+mod find;
 mod keep;
 mod read;
 mod recover;
@@ -323,7 +324,7 @@ impl Core {
             } else if cursor.position() < end {
                 let raw = raw.get_or_insert_with(|| unpack(head, &packed.stored));
                 let (raw, within) = (raw.as_deref().unwrap_or_default(), cursor.position()..end);
-                let unread = read::tally_block(raw, first, usize::from(cursor.slot), &within, &[]);
+                let unread = find::tally_block(raw, first, usize::from(cursor.slot), &within, &[]);
                 cursor.pass_over(end, unread, reason, ms(now));
             }
         }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 #[path = "../../../tests/support/events.rs"]
 mod events;
 
+const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
 /// 2026-01-01.
 const NOW: i64 = 1_767_225_600_000_000_000;
 
@@ -184,7 +185,7 @@ fn files_of_version_1_stay_readable() {
         assert_eq!(found, expected, "{sink}");
     }
     assert!(decoded > 50, "{decoded}");
-    spool.close();
+    assert!(spool.close(GRACE));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod faults;
 mod golden;
 mod model;
 mod sim;
+mod storm;
 
 use proptest::test_runner::{Config, RngSeed};
 
