@@ -37,6 +37,9 @@ pub enum Command {
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Look at what waits on disk for the sinks; repair it, or give it up.
+    #[command(subcommand)]
+    Spool(SpoolVerb),
     /// Prepare a destination.
     #[command(subcommand)]
     Setup(SetupVerb),
@@ -142,6 +145,80 @@ pub struct ConfigCheck {
     /// Then try every sink: name, connection, TLS, login, permission. Nothing is sent.
     #[arg(long)]
     pub connect: bool,
+}
+
+/// `hostward spool …`
+#[derive(Subcommand, Debug)]
+pub enum SpoolVerb {
+    /// Tell what waits for each sink, and where all it accepted has gone. Also while the agent runs.
+    Status(SpoolStatus),
+    /// Read all of it and tell what is damaged. Changes nothing.
+    Check(SpoolStatus),
+    /// Write what waits as ECS, one JSON object per line. Changes nothing.
+    Export(SpoolExport),
+    /// Make a damaged spool whole, and keep a copy of what it changes. The agent has to be stopped.
+    Repair(SpoolPlace),
+    /// Give up all that waits for a sink. The agent has to be stopped.
+    Drop(SpoolDrop),
+}
+
+/// Where a spool lies.
+#[derive(Args, Debug)]
+pub struct SpoolPlace {
+    /// Configuration file; default: /etc/hostward/hostward.toml where it exists, else the embedded one.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory for all that is kept [default: the configured one].
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// `hostward spool status`, `hostward spool check`
+#[derive(Args, Debug)]
+pub struct SpoolStatus {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+    /// Machine-readable.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A lane of the spool.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolLane {
+    /// Alerts, losses, and what the agent says of itself.
+    Alert,
+    /// Everything else.
+    Telemetry,
+}
+
+/// `hostward spool export`
+#[derive(Args, Debug)]
+pub struct SpoolExport {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+    /// What waits for this sink [default: all that is there, whoever it is for].
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
+    /// One lane alone.
+    #[arg(long, value_enum)]
+    pub lane: Option<SpoolLane>,
+    /// A new file [default: standard output].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `hostward spool drop`
+#[derive(Args, Debug)]
+pub struct SpoolDrop {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+    /// Name of the sink.
+    #[arg(long, value_name = "NAME")]
+    pub sink: String,
+    /// One lane alone.
+    #[arg(long, value_enum)]
+    pub lane: Option<SpoolLane>,
 }
 
 /// `hostward setup …`

@@ -16,7 +16,7 @@ pub enum Exit {
     NotRunning = 3,
     /// The command line is wrong (EX_USAGE).
     Usage = 64,
-    /// An input file is no capture, or is cut (EX_DATAERR).
+    /// An input file is no capture, or is cut; the spool is damaged (EX_DATAERR).
     BadInput = 65,
     /// `config check --connect`, `setup`: a destination cannot be reached or refuses (EX_UNAVAILABLE).
     Unreachable = 69,
@@ -24,7 +24,7 @@ pub enum Exit {
     Bug = 70,
     /// A file or directory of the agent cannot be made or written (EX_CANTCREAT).
     CannotWrite = 73,
-    /// Another agent holds the state directory (EX_TEMPFAIL).
+    /// Another agent holds the state directory or the spool (EX_TEMPFAIL).
     Busy = 75,
     /// No privilege, or a kernel that cannot (EX_NOPERM).
     CannotSense = 77,

@@ -58,6 +58,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Events(args) => commands::events::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Config(ConfigVerb::Check(args)) => commands::check::run(args),
+        Command::Spool(verb) => commands::spool::run(verb),
         Command::Setup(SetupVerb::Elastic(args)) => commands::setup::elastic(args),
         Command::Rules(RulesVerb::Check(args)) => commands::rules::check(args),
         Command::Rules(RulesVerb::List(args)) => commands::rules::list(args),

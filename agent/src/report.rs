@@ -247,12 +247,13 @@ const fn word(state: State) -> &'static str {
     }
 }
 
-fn when(ns: i64) -> String {
+/// A time, to the second.
+pub fn when(ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(ns.into()).map_or_else(|_| "?".into(), |time| format!("{time:.0}"))
 }
 
 /// A time span in its largest unit.
-fn age(ms: u64) -> String {
+pub fn age(ms: u64) -> String {
     match ms / 1000 {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

@@ -117,6 +117,57 @@ fn what_a_dead_receiver_cannot_take_waits_on_disk_over_a_kill_9() -> Result<()> 
 }
 
 #[test]
+fn what_waits_can_be_looked_at_exported_and_given_up_without_the_agent() -> Result<()> {
+    if lacks(Part::Kernel, "what_waits_can_be_looked_at_exported_and_given_up_without_the_agent") {
+        return Ok(());
+    }
+    let mut agent = Setup::new()?.config(&config("while-stopped", free_address()?))?.start()?;
+    for n in 0..10 {
+        child::run("/bin/true", &[format!("while-stopped-{n}")])?;
+    }
+    wait::until("the events to wait", Duration::from_secs(20), || {
+        let hook = sink(&agent, "hook")?;
+        Ok((count(&hook, "queued") + count(&hook, "in_flight") == 10).then_some(()))
+    })?;
+    let state_dir = agent.state_dir();
+    let spool = |args: &[&str]| -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(binary::hostward()?);
+        command.arg("spool").args(args).arg("--state-dir").arg(&state_dir);
+        let output = command.output()?;
+        Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+    };
+    let (code, told) = spool(&["drop", "--sink", "hook"])?;
+    ensure!(
+        code == Some(75) && told.contains(&agent.pid().to_string()),
+        "the holder is named: {code:?} {told}"
+    );
+    let (code, told) = spool(&["status"])?;
+    ensure!(code == Some(0) && told.contains("sink hook: 10 accepted = 0 delivered + 10 waiting"), "{told}");
+    ensure!(agent.stop()?.success(), "{}", agent.log());
+
+    let (code, told) = spool(&["check"])?;
+    ensure!(code == Some(0) && told.contains("telemetry lane: whole"), "{code:?} {told}");
+    let (code, told) = spool(&["export", "--sink", "hook"])?;
+    ensure!(code == Some(0), "{told}");
+    for n in 0..10 {
+        ensure!(told.contains(&format!("\"while-stopped-{n}\"")), "{n} is not exported: {told}");
+    }
+    let (code, told) = spool(&["drop", "--sink", "hook"])?;
+    ensure!(code == Some(0) && told.contains("telemetry lane: 10 events"), "{code:?} {told}");
+    let (_, told) = spool(&["status"])?;
+    ensure!(
+        told.contains("sink hook: 10 accepted = 0 delivered + 0 waiting + 0 in flight + 10 dropped"),
+        "{told}"
+    );
+    // The next agent tells the loss.
+    let agent = agent.revive()?;
+    agent.feed().wait("the told loss", |r| {
+        r.is("pipeline_loss") && r.text("message").is_some_and(|text| text.contains("hook lost 10 events"))
+    })?;
+    Ok(())
+}
+
+#[test]
 fn a_receiver_that_refuses_the_password_holds_events_and_is_told_to_the_others() -> Result<()> {
     if lacks(Part::Kernel, "a_receiver_that_refuses_the_password_holds_events_and_is_told_to_the_others") {
         return Ok(());

@@ -7,4 +7,5 @@ pub mod fields;
 pub mod replay;
 pub mod rules;
 pub mod setup;
+pub mod spool;
 pub mod status;
