@@ -16,8 +16,6 @@ mod feed;
 #[cfg(test)]
 mod hec;
 #[cfg(test)]
-mod manual;
-#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod real;

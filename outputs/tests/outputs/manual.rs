@@ -34,7 +34,7 @@ fn each_block_of_the_manual_is_a_configuration() {
             kinds.extend(sinks.sink.iter().map(Config::kind));
         }
     }
-    for kind in ["kafka", "syslog", "journald"] {
+    for kind in ["kafka", "syslog", "journald", "elastic", "splunk_hec", "otlp", "webhook"] {
         assert!(kinds.contains(&kind), "the manual has no block for {kind}: {kinds:?}");
     }
 }
