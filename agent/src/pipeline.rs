@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Opens, Telemetry};
 use crate::policy::Policy;
 use hostward_enrich::{Enricher, Output};
-use hostward_event::event::{Action, Alert, Body, Mode};
+use hostward_event::event::{Action, Actor, Alert, Body, Mode};
 use hostward_event::fact::{ActionResult, Fact, Input, Lookup, Outcome};
 use hostward_event::mask::Masker;
 use hostward_event::{Event, EventId, EventKind, IdMint, Text};
@@ -167,7 +167,7 @@ impl<C: Clock> Pipeline<C> {
                 owner: decision.owner,
                 mode: decision.mode,
                 action: decision.action,
-                actor: "",
+                actor: Actor::None,
                 outcome: Outcome::Alerted,
                 detail: Text::EMPTY,
                 matched_ns: self.wall(matched_boot_ns),
@@ -180,7 +180,7 @@ impl<C: Clock> Pipeline<C> {
                     self.alert(&event, alert, effects);
                 }
                 (Action::Kill, Mode::Enforce) if matches!(event.body, Body::Exec { killed: true }) => {
-                    alert.actor = "kernel";
+                    alert.actor = Actor::Kernel;
                     alert.outcome = Outcome::Killed;
                     self.alert(&event, alert, effects);
                 }
@@ -203,7 +203,7 @@ impl<C: Clock> Pipeline<C> {
             pid: process.pid,
             start_boot_ns: process.start_boot_ns,
         }));
-        let alert = Alert { actor: "agent", ..alert };
+        let alert = Alert { actor: Actor::Agent, ..alert };
         self.waiting.push_back(Waiting {
             deadline_boot_ns: now.saturating_add(ACTION_WAIT_NS),
             event: Arc::clone(event),

@@ -299,6 +299,12 @@ impl Config {
         .redacted(redaction)
     }
 
+    /// True when its events wait in the spool, if there is one. What nobody reads on a terminal an hour
+    /// later is no loss.
+    pub const fn is_spooled(&self) -> bool {
+        !matches!(self, Self::Stdout(_))
+    }
+
     /// Its queue.
     pub const fn queue(&self) -> &QueueConfig {
         match self {
@@ -354,6 +360,7 @@ impl Config {
         let mut names = BTreeSet::new();
         let mut paths = BTreeSet::new();
         let mut stdouts = 0;
+        let mut spooled = 0;
         for sink in sinks {
             let mut report = |key, what: String, hint| {
                 problems.push(Problem { sink: sink.name().to_owned(), key, what, hint });
@@ -365,6 +372,11 @@ impl Config {
             }
             if !names.insert(name) {
                 report("name", "is used twice".to_owned(), "give each sink a name of its own");
+            }
+            spooled += usize::from(sink.is_spooled());
+            if spooled > crate::spool::MAX_SINKS && sink.is_spooled() {
+                let what = format!("makes it number {spooled} of the sinks whose events the spool keeps");
+                report("type", what, "keep at most 12 sinks beside stdout");
             }
             sink.queue().validate(&mut report);
             for problem in Redaction::parse(sink.redact()).err().unwrap_or_default() {
@@ -474,6 +486,19 @@ mod tests {
         assert_eq!(Config::validate(&sinks), []);
         let Config::File(file) = sinks[0].clone().resolved(Path::new("/var/lib/hostward")) else { panic!() };
         assert_eq!(file.path, Path::new("/var/lib/hostward/events.jsonl"));
+    }
+
+    #[test]
+    fn more_sinks_than_the_spool_serves_are_told() {
+        let mut text = String::new();
+        for at in 0..14 {
+            text.push_str(&format!("[[sink]]\ntype = \"file\"\nname = \"f{at}\"\npath = \"f{at}\"\n"));
+        }
+        let told = Config::validate(&parse(&text).unwrap());
+        let sinks: Vec<_> = told.iter().map(|problem| (problem.sink.as_str(), problem.key)).collect();
+        assert_eq!(sinks, [("f12", "type"), ("f13", "type")]);
+        assert!(told[0].to_string().contains("number 13"), "{}", told[0]);
+        assert!(told[0].hint().contains(&crate::spool::MAX_SINKS.to_string()));
     }
 
     #[test]

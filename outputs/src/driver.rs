@@ -1,6 +1,6 @@
 //! Drives one sink on its own thread.
 
-use crate::queue::{Next, Queue};
+use crate::condition::{Next, Supply};
 use crate::sink::{SendFailure, Sink};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,19 +10,23 @@ use tokio::time::{sleep_until, timeout_at};
 const RETRY_MAINTENANCE: Duration = Duration::from_secs(1);
 
 /// Tells the queue that the thread is through, also when it unwinds.
-struct Finish(Arc<Queue>);
+struct Finish<Q: Supply>(Arc<Q>);
 
-impl Drop for Finish {
+impl<Q: Supply> Drop for Finish<Q> {
     fn drop(&mut self) {
         self.0.finish(std::thread::panicking());
     }
 }
 
 /// Runs until the queue is closed and drained, its grace period ends, or the destination goes away.
-pub(crate) fn run<S: Sink>(queue: Arc<Queue>, runtime: &tokio::runtime::Runtime, make: impl FnOnce() -> S) {
+pub(crate) fn run<S: Sink, Q: Supply>(
+    queue: Arc<Q>,
+    runtime: &tokio::runtime::Runtime,
+    make: impl FnOnce() -> S,
+) {
     // Declared first, so that it is dropped last: the sink has flushed by then.
     let finish = Finish(queue);
-    let queue = &finish.0;
+    let queue = &*finish.0;
     runtime.block_on(async {
         let mut sink = make();
         drive(&mut sink, queue).await;
@@ -34,7 +38,7 @@ pub(crate) fn run<S: Sink>(queue: Arc<Queue>, runtime: &tokio::runtime::Runtime,
     });
 }
 
-async fn drive<S: Sink>(sink: &mut S, queue: &Queue) {
+async fn drive<S: Sink>(sink: &mut S, queue: &impl Supply) {
     let mut open_again = maintain(sink, queue).await;
     while !queue.ended() {
         match queue.next(Instant::now()) {
@@ -72,7 +76,7 @@ async fn drive<S: Sink>(sink: &mut S, queue: &Queue) {
 /// Awaits a call, but wakes to cut it short when closing begins and its grace period ends.
 async fn send<S: Sink>(
     sink: &mut S,
-    queue: &Queue,
+    queue: &impl Supply,
     batch: &crate::Batch,
 ) -> Option<Result<crate::Ack, SendFailure>> {
     let mut call = std::pin::pin!(sink.send(batch));
@@ -89,7 +93,7 @@ async fn send<S: Sink>(
 }
 
 /// When to try again, if it failed.
-async fn maintain<S: Sink>(sink: &mut S, queue: &Queue) -> Option<Instant> {
+async fn maintain<S: Sink>(sink: &mut S, queue: &impl Supply) -> Option<Instant> {
     let result = until(queue.deadline(), sink.maintain()).await?;
     let failed = result.is_err();
     queue.note(result);

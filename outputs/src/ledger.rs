@@ -2,13 +2,12 @@
 
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 /// Ranges kept for status and for the loss events; the totals never forget.
 const MAX_RANGES: usize = 64;
 
 /// Alerts and everything else are queued apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
     /// Events with an alert, and those in which the agent speaks of itself or of a loss.
@@ -17,23 +16,13 @@ pub enum Lane {
     Telemetry,
 }
 
-impl Lane {
-    /// The word in status and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Alert => "alert",
-            Self::Telemetry => "telemetry",
-        }
-    }
-}
-
 /// Why an event was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The queue's bound was reached, because the sink is slow or failing.
     QueueFull,
-    /// One event larger than the whole queue.
+    /// One event larger than the whole queue, or than a record of the spool may be.
     Oversize,
     /// The destination refused this event for good.
     Rejected,
@@ -43,21 +32,27 @@ pub enum Reason {
     SinkEnded,
     /// The sink's thread died.
     SinkDied,
+    /// The spool's lane reached its size.
+    LaneFull,
+    /// It waited in the spool for too long.
+    TooOld,
+    /// The filesystem has less room than the spool leaves free.
+    LowSpace,
+    /// This sink's share of the spool reached its size.
+    SinkLag,
+    /// The disk took no more and the memory ring was full.
+    DiskFull,
+    /// Events came faster than the spool could write.
+    Overrun,
+    /// It was in the spool and cannot be read back: power loss, damage.
+    Damaged,
+    /// The sink is no longer configured.
+    SinkRemoved,
+    /// An operator dropped it.
+    Operator,
 }
 
 impl Reason {
-    /// The word in status and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Oversize => "oversize",
-            Self::Rejected => "rejected",
-            Self::Shutdown => "shutdown",
-            Self::SinkEnded => "sink_ended",
-            Self::SinkDied => "sink_died",
-        }
-    }
-
     /// The words for an operator.
     pub const fn describe(self) -> &'static str {
         match self {
@@ -67,6 +62,15 @@ impl Reason {
             Self::Shutdown => "the agent stopped",
             Self::SinkEnded => "the destination went away",
             Self::SinkDied => "the sink's thread died",
+            Self::LaneFull => "the spool was full",
+            Self::TooOld => "it waited longer than the spool keeps events",
+            Self::LowSpace => "the filesystem ran low on space",
+            Self::SinkLag => "the sink's share of the spool was full",
+            Self::DiskFull => "the disk was full",
+            Self::Overrun => "events came faster than they could be written",
+            Self::Damaged => "the spool could not be read back after a power loss or damage",
+            Self::SinkRemoved => "the sink was removed from the configuration",
+            Self::Operator => "dropped by an operator",
         }
     }
 }
@@ -84,24 +88,17 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
-impl fmt::Display for Dropped {
-    /// The lane and the reason as one key: `telemetry/queue_full`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.lane.name(), self.reason.name())
-    }
-}
-
-/// One run of drops, from a first to a last `event.sequence`; `events` of them were this sink's and
-/// in this lane.
+/// One run of drops, from a first to a last number; `events` of them were this sink's and in this
+/// lane. The number is `event.sequence` for a queue in memory, and the lane's `seq` for the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DropRange {
     /// Lane.
     pub lane: Lane,
     /// Why.
     pub reason: Reason,
-    /// Lowest `event.sequence` dropped.
+    /// Lowest number of the run.
     pub first_sequence: u64,
-    /// Highest `event.sequence` dropped.
+    /// Highest number of the run.
     pub last_sequence: u64,
     /// How many events.
     pub events: u64,
@@ -144,14 +141,7 @@ impl Ledger {
         bytes: u64,
         now_unix_ms: i64,
     ) {
-        let total = self.dropped.entry((lane, reason)).or_default();
-        total.0 += 1;
-        total.1 = total.1.saturating_add(bytes);
-        let newest = match lane {
-            Lane::Alert => self.newest_delivered.0,
-            Lane::Telemetry => self.newest_delivered.1,
-        };
-        let one = DropRange {
+        self.drop_run(DropRange {
             lane,
             reason,
             first_sequence: sequence,
@@ -159,9 +149,38 @@ impl Ledger {
             events: 1,
             bytes,
             last_unix_ms: now_unix_ms,
+        });
+    }
+
+    /// Counts a whole run of drops.
+    pub(crate) fn drop_run(&mut self, run: DropRange) {
+        if run.events == 0 {
+            return;
+        }
+        self.add_dropped(run.lane, run.reason, run.events, run.bytes);
+        let newest = match run.lane {
+            Lane::Alert => self.newest_delivered.0,
+            Lane::Telemetry => self.newest_delivered.1,
         };
-        extend(&mut self.ranges, one, newest);
-        extend(&mut self.untold, one, newest);
+        extend(&mut self.ranges, run, newest);
+        extend(&mut self.untold, run, newest);
+    }
+
+    /// Adds to a total alone: what an earlier run of the agent counted.
+    pub(crate) fn add_dropped(&mut self, lane: Lane, reason: Reason, events: u64, bytes: u64) {
+        let total = self.dropped.entry((lane, reason)).or_default();
+        total.0 += events;
+        total.1 = total.1.saturating_add(bytes);
+    }
+
+    /// Has a range told that an earlier run of the agent could not tell.
+    pub(crate) fn restore_untold(&mut self, run: DropRange) {
+        self.ranges.push_back(run);
+        self.untold.push_back(run);
+    }
+
+    pub(crate) fn untold(&self) -> impl Iterator<Item = &DropRange> {
+        self.untold.iter()
     }
 
     pub(crate) fn dropped(&self) -> Vec<Dropped> {

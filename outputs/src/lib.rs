@@ -25,11 +25,13 @@
 //! - *A sink's thread panics*: its state is failed, and what it is offered is counted as dropped.
 //!
 //! # Not here
-//! No spool on disk yet: it will take the place of the queue's two lanes behind the same
-//! take-and-settle calls, with a cursor per sink instead of a removal. Retry here is per
+//! With a spool ([`Outputs::start_spooled`]) the events of all sinks but stdout wait on disk instead,
+//! with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry here is per
 //! batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
 //! compiled, as a closure: the rule language belongs to `hostward-policy`.
 
+mod backlog;
+mod condition;
 pub mod config;
 mod driver;
 pub mod elastic;
@@ -42,6 +44,7 @@ pub mod otlp;
 mod outputs;
 mod queue;
 mod sink;
+pub mod spool;
 mod status;
 pub mod stdout;
 pub mod webhook;

@@ -1,16 +1,19 @@
 //! All sinks together: fan-out, status, the end.
 
+use crate::backlog::Backlog;
+use crate::condition::Supply;
 use crate::config::{Config, QueueConfig};
 use crate::driver;
 use crate::file::FileSink;
 use crate::ledger::{DropRange, Lane};
 use crate::queue::Queue;
 use crate::sink::{Encoder, Item, Sink};
+use crate::spool::{OpenFailure, SinkSet, Spool, SpoolConfig};
 use crate::status::SinkStatus;
 use crate::stdout::StdoutSink;
 use crate::weight::weigh;
 use hostward_event::encode::{Encoding, Form};
-use hostward_event::{Event, EventKind};
+use hostward_event::{Event, EventKind, canonical};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,18 +29,31 @@ pub struct SinkSpec {
     pub filter: Option<Filter>,
 }
 
-/// A sink could not be started.
+/// The sinks could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("sink {name:?}: cannot start its thread: {source}")]
-pub struct StartFailure {
-    name: String,
-    source: std::io::Error,
+pub enum StartFailure {
+    /// A sink's thread.
+    #[error("sink {name:?}: cannot start its thread: {source}")]
+    Thread {
+        /// The sink's name.
+        name: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The spool: another process holds it, or its threads cannot be started.
+    #[error(transparent)]
+    Spool(#[from] OpenFailure),
 }
 
 impl StartFailure {
     /// What to do.
     pub const fn hint(&self) -> &'static str {
-        "raise the limit of processes and open files (systemd: TasksMax=, LimitNOFILE=), or configure fewer sinks"
+        match self {
+            Self::Thread { .. } => {
+                "raise the limit of processes and open files (systemd: TasksMax=, LimitNOFILE=), or configure fewer sinks"
+            }
+            Self::Spool(failure) => failure.hint(),
+        }
     }
 }
 
@@ -46,12 +62,21 @@ impl StartFailure {
 pub struct Closed {
     /// The last word; nothing is counted after it.
     pub status: SinkStatus,
-    /// Events that were still queued or in flight and are now counted as dropped by shutdown.
+    /// Events that were still queued or in flight. Those of a queue in memory are now counted as
+    /// dropped by shutdown; those of the spool wait there for the next start.
     pub left: u64,
+    /// True when the events left wait in the spool.
+    pub kept: bool,
+}
+
+/// Where a sink's events wait.
+enum Line {
+    Memory(Arc<Queue>),
+    Spool(Arc<Backlog>),
 }
 
 struct Output {
-    queue: Arc<Queue>,
+    line: Line,
     filter: Option<Filter>,
 }
 
@@ -59,6 +84,7 @@ struct Output {
 #[derive(Default)]
 pub struct Outputs {
     sinks: Vec<Output>,
+    spool: Option<Arc<Spool>>,
 }
 
 impl Outputs {
@@ -73,7 +99,36 @@ impl Outputs {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(specs: Vec<SinkSpec>) -> Result<Self, StartFailure> {
+        Self::new().start_all(specs)
+    }
+
+    /// The same, with the events of all sinks but `stdout` in a spool on disk, from which the next
+    /// start goes on. The spool's directory has to be resolved ([`SpoolConfig::resolved`]).
+    ///
+    /// # Errors
+    /// When another process holds the spool, or a thread cannot be started.
+    pub fn start_spooled(specs: Vec<SinkSpec>, config: &SpoolConfig) -> Result<Self, StartFailure> {
         let mut outputs = Self::new();
+        if config.enabled {
+            let spooled = specs.iter().filter(|spec| spec.config.is_spooled());
+            let names: Vec<String> = spooled.map(|spec| spec.config.name().to_owned()).collect();
+            outputs.spool = Some(Arc::new(Spool::open(config, &names)?));
+        }
+        outputs.start_all(specs)
+    }
+
+    /// Takes part in a spool that is open; its sinks get their events from there.
+    pub fn with_spool(spool: Arc<Spool>) -> Self {
+        Self { sinks: Vec::new(), spool: Some(spool) }
+    }
+
+    /// The spool, if there is one.
+    pub const fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.as_ref()
+    }
+
+    fn start_all(self, specs: Vec<SinkSpec>) -> Result<Self, StartFailure> {
+        let mut outputs = self;
         for SinkSpec { config, filter } in specs {
             let (name, kind) = (config.name().to_owned(), config.kind());
             let queue = config.queue().clone();
@@ -107,7 +162,8 @@ impl Outputs {
         Ok(outputs)
     }
 
-    /// Adds a sink; `make` runs on the sink's own thread.
+    /// Adds a sink; `make` runs on the sink's own thread. When there is a spool that was opened for a sink
+    /// of this name its events wait there, else in memory.
     ///
     /// # Errors
     /// When its thread cannot be started.
@@ -119,15 +175,23 @@ impl Outputs {
         filter: Option<Filter>,
         make: impl FnOnce() -> S + Send + 'static,
     ) -> Result<(), StartFailure> {
-        let failure = |source| StartFailure { name: name.clone(), source };
+        let failure = |source| StartFailure::Thread { name: name.clone(), source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
-        let queue = Arc::new(Queue::new(name.clone(), kind, queue));
-        let driven = Arc::clone(&queue);
-        std::thread::Builder::new()
-            .name(thread_name(&name))
-            .spawn(move || driver::run(driven, &runtime, make))
-            .map_err(failure)?;
-        self.sinks.push(Output { queue, filter });
+        let reader = self.spool.as_ref().and_then(|spool| Some((spool, spool.reader(&name)?)));
+        let line = match reader {
+            Some((spool, reader)) => {
+                let backlog = Backlog::new(kind, queue, spool.config(), reader, spool.set_of(&name));
+                let backlog = Arc::new(backlog);
+                spawn(&name, Arc::clone(&backlog), runtime, make).map_err(failure)?;
+                Line::Spool(backlog)
+            }
+            None => {
+                let queue = Arc::new(Queue::new(name.clone(), kind, queue));
+                spawn(&name, Arc::clone(&queue), runtime, make).map_err(failure)?;
+                Line::Memory(queue)
+            }
+        };
+        self.sinks.push(Output { line, filter });
         Ok(())
     }
 
@@ -139,47 +203,95 @@ impl Outputs {
         let lane = lane(event);
         let bytes = weigh(event);
         let queued_at = Instant::now();
+        let mut spooled = SinkSet::NONE;
         for sink in &self.sinks {
-            if sink.filter.as_ref().is_none_or(|wants| wants(event)) {
-                sink.queue.push(Item { event: Arc::clone(event), lane, bytes, queued_at });
-            } else {
-                sink.queue.count_filtered();
+            let wanted = sink.filter.as_ref().is_none_or(|wants| wants(event));
+            match &sink.line {
+                Line::Memory(queue) if wanted => {
+                    queue.push(Item { event: Arc::clone(event), lane, bytes, queued_at });
+                }
+                Line::Memory(queue) => queue.count_filtered(),
+                Line::Spool(backlog) if wanted => spooled = spooled.with(backlog.set),
+                Line::Spool(backlog) => backlog.count_filtered(),
             }
+        }
+        if let Some(spool) = self.spool.as_ref().filter(|_| !spooled.is_empty()) {
+            let mut record = Vec::with_capacity(4096);
+            // A record that memory cannot hold is none; the spool counts one that is too long.
+            if let Err(error) = canonical::encode(event, &mut record) {
+                tracing::error!(%error, "an event cannot be stored");
+            }
+            let _ = spool.append(lane, spooled, event.time_ns, event.id, &record);
         }
     }
 
     /// How every sink is, in the order of the configuration.
     pub fn status(&self) -> Vec<SinkStatus> {
         let now = Instant::now();
-        self.sinks.iter().map(|sink| sink.queue.status(now)).collect()
+        self.sinks.iter().map(|sink| sink.line.status(now)).collect()
     }
 
     /// What every sink lost since the last call, with the sink's name: for the feed's loss events.
     pub fn take_losses(&self) -> Vec<(String, DropRange)> {
-        let named = |sink: &Output| {
-            let name = sink.queue.name().to_owned();
-            sink.queue.take_ranges().into_iter().map(move |range| (name.clone(), range))
-        };
-        self.sinks.iter().flat_map(named).collect()
+        let mut losses = self.spool.as_ref().map(|spool| spool.take_losses()).unwrap_or_default();
+        for sink in &self.sinks {
+            if let Line::Memory(queue) = &sink.line {
+                let ranges = queue.take_ranges().into_iter();
+                losses.extend(ranges.map(|range| (queue.name().to_owned(), range)));
+            }
+        }
+        losses
     }
 
     /// Takes no more events, lets every sink send and flush what it has, all at once and no longer
-    /// than `grace`, then closes the books. A thread that hangs in a call is left behind.
+    /// than `grace`, then closes the books and the spool. A thread that hangs in a call is left behind.
     pub fn close(&self, grace: Duration) -> Vec<Closed> {
         let deadline = Instant::now() + grace;
         for sink in &self.sinks {
-            sink.queue.begin_close(deadline);
+            match &sink.line {
+                Line::Memory(queue) => queue.begin_close(deadline),
+                Line::Spool(backlog) => backlog.begin_close(deadline),
+            }
         }
-        let seal = |sink: &Output| {
-            let left = sink.queue.seal(deadline);
-            Closed { status: sink.queue.status(Instant::now()), left }
-        };
-        self.sinks.iter().map(seal).collect()
+        let left: Vec<(u64, bool)> = self
+            .sinks
+            .iter()
+            .map(|sink| match &sink.line {
+                Line::Memory(queue) => (queue.seal(deadline), false),
+                Line::Spool(backlog) => (backlog.seal(deadline), true),
+            })
+            .collect();
+        if let Some(spool) = &self.spool {
+            spool.close();
+        }
+        let now = Instant::now();
+        let closed = self.sinks.iter().zip(left);
+        closed.map(|(sink, (left, kept))| Closed { status: sink.line.status(now), left, kept }).collect()
     }
 }
 
+impl Line {
+    fn status(&self, now: Instant) -> SinkStatus {
+        match self {
+            Self::Memory(queue) => queue.status(now),
+            Self::Spool(backlog) => backlog.status(now),
+        }
+    }
+}
+
+/// Drives a sink on a thread of its own.
+fn spawn<S: Sink, Q: Supply>(
+    name: &str,
+    supply: Arc<Q>,
+    runtime: tokio::runtime::Runtime,
+    make: impl FnOnce() -> S + Send + 'static,
+) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name(thread_name(name));
+    thread.spawn(move || driver::run(supply, &runtime, make)).map(drop)
+}
+
 /// Alerts, and what the agent tells of itself and of losses, have a lane of their own.
-fn lane(event: &Event) -> Lane {
+pub(crate) fn lane(event: &Event) -> Lane {
     let own = matches!(event.kind(), EventKind::Gap | EventKind::Agent);
     if event.alert.is_some() || own { Lane::Alert } else { Lane::Telemetry }
 }

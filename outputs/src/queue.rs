@@ -4,19 +4,15 @@
 //! lock is held for pushes and pops, never while a sink works. In-flight events count towards the
 //! bounds: putting them back never exceeds it.
 
+use crate::condition::{Condition, Next, Phase, Supply, unix_ms};
 use crate::config::{QueueConfig, WhenFull};
 use crate::ledger::{Lane, Ledger, Reason};
-use crate::sink::{Ack, Batch, FailureKind, Item, SendFailure, Verdict};
-use crate::status::{Health, LastError, SinkStatus, State};
+use crate::sink::{Ack, Batch, Item, SendFailure, Verdict};
+use crate::status::{SinkStatus, State};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-
-/// A call that takes longer makes the sink degraded.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// A loss makes the sink degraded for this long.
-const LOSS_REMEMBERED_MS: i64 = 60_000;
 
 /// One lane's waiting events, and how much of the bound the lane holds with those in flight.
 #[derive(Debug, Default)]
@@ -26,40 +22,14 @@ struct Waiting {
     held_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// No more events are taken; what is queued may leave until then.
-    Closing(Instant),
-    /// The books are closed: whatever a late call answers is not counted.
-    Sealed,
-}
-
 #[derive(Debug)]
 struct Inner {
     alerts: Waiting,
     telemetry: Waiting,
     /// The batch of the call that runs now. Kept here so that the books can be closed without the driver.
     flying: Option<Arc<Batch>>,
-    busy_since: Option<Instant>,
     ledger: Ledger,
-    phase: Phase,
-    health: Health,
-    last_error: Option<LastError>,
-    failing: bool,
-    failed_sends: u64,
-    retry_at: Option<Instant>,
-    counters: Vec<(&'static str, u64)>,
-    done: bool,
-}
-
-/// What the driver does next.
-pub(crate) enum Next {
-    Send(Arc<Batch>),
-    /// Nothing until then, or until woken.
-    Wait(Option<Instant>),
-    /// Closing, and nothing is left to send.
-    Finish,
+    condition: Condition,
 }
 
 #[derive(Debug)]
@@ -72,27 +42,14 @@ pub(crate) struct Queue {
     finished: Condvar,
 }
 
-pub(crate) fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 impl Queue {
     pub(crate) fn new(name: String, kind: &'static str, config: QueueConfig) -> Self {
         let inner = Inner {
             alerts: Waiting::default(),
             telemetry: Waiting::default(),
             flying: None,
-            busy_since: None,
             ledger: Ledger::default(),
-            phase: Phase::Open,
-            health: Health { state: State::Ok, since_unix_ms: unix_ms(), reason: String::new() },
-            last_error: None,
-            failing: false,
-            failed_sends: 0,
-            retry_at: None,
-            counters: Vec::new(),
-            done: false,
+            condition: Condition::new(),
         };
         Self { name, kind, config, inner: Mutex::new(inner), wake: Notify::new(), finished: Condvar::new() }
     }
@@ -113,7 +70,7 @@ impl Queue {
     /// Offers an event. Never waits for more than the lock.
     pub(crate) fn push(&self, item: Item) {
         let mut inner = self.lock();
-        if inner.health.state == State::Ended {
+        if inner.condition.health.state == State::Ended {
             return;
         }
         let lane = item.lane;
@@ -128,119 +85,21 @@ impl Queue {
         }
     }
 
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
-    /// Decides what the driver does now. A batch it hands out is in flight until settled.
-    pub(crate) fn next(&self, now: Instant) -> Next {
-        let mut inner = self.lock();
-        let deadline = match inner.phase {
-            Phase::Sealed => return Next::Finish,
-            Phase::Closing(deadline) => Some(deadline),
-            Phase::Open => None,
-        };
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            return Next::Finish;
-        }
-        let Some(oldest) = inner.oldest_queued() else {
-            return if deadline.is_some() { Next::Finish } else { Next::Wait(None) };
-        };
-        if let Some(retry_at) = inner.retry_at.filter(|at| now < *at) {
-            return Next::Wait(Some(deadline.map_or(retry_at, |deadline| deadline.min(retry_at))));
-        }
-        let due = oldest + Duration::from_millis(self.config.linger_ms);
-        let urgent = !inner.alerts.items.is_empty()
-            || inner.telemetry.items.len() >= self.config.batch_events
-            || deadline.is_some();
-        if !urgent && now < due {
-            return Next::Wait(Some(due));
-        }
-        Next::Send(inner.take(&self.config, now))
-    }
-
-    /// Until when events may still be sent; none while open.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.lock().phase {
-            Phase::Open => None,
-            Phase::Closing(deadline) => Some(deadline),
-            Phase::Sealed => Some(Instant::now()),
-        }
-    }
-
-    /// Books the answer to the batch in flight. Too late, after the books were closed, it is ignored.
-    pub(crate) fn settle(&self, answer: Result<Ack, SendFailure>) {
-        let mut inner = self.lock();
-        let Some(batch) = inner.flying.take() else { return };
-        inner.busy_since = None;
-        match answer {
-            Ok(ack) => {
-                let (verdicts, failure) = match ack {
-                    Ack::All => (vec![Verdict::Delivered; batch.len()], None),
-                    Ack::Each(verdicts) => (verdicts, None),
-                    Ack::Partly(verdicts, failure) => (verdicts, Some(failure)),
-                };
-                inner.settle(&batch, verdicts);
-                match failure {
-                    None => inner.recovered(),
-                    Some(failure) => inner.failed(&failure),
-                }
-            }
-            Err(failure) => {
-                inner.settle(&batch, vec![Verdict::Delivered; failure.delivered]);
-                inner.failed(&failure);
-            }
-        }
-    }
-
-    /// The result of a call that carried no events. One that went well ends a failure only when
-    /// nothing waits to prove it.
-    pub(crate) fn note(&self, result: Result<(), SendFailure>) {
-        let mut inner = self.lock();
-        match result {
-            Ok(()) if inner.queued() == 0 => inner.recovered(),
-            Ok(()) => {}
-            Err(failure) => inner.failed(&failure),
-        }
-    }
-
-    pub(crate) fn set_counters(&self, counters: Vec<(&'static str, u64)>) {
-        self.lock().counters = counters;
-    }
-
-    pub(crate) fn ended(&self) -> bool {
-        self.lock().health.state == State::Ended
-    }
-
     /// Takes no more events; what is queued may leave until `deadline`.
     pub(crate) fn begin_close(&self, deadline: Instant) {
         let mut inner = self.lock();
-        if inner.phase == Phase::Open {
-            inner.phase = Phase::Closing(deadline);
+        if inner.condition.phase == Phase::Open {
+            inner.condition.phase = Phase::Closing(deadline);
         }
         drop(inner);
         self.wake.notify_one();
-    }
-
-    /// The sink's thread is through; `died` when by a panic.
-    pub(crate) fn finish(&self, died: bool) {
-        let mut inner = self.lock();
-        if died && inner.phase != Phase::Sealed {
-            inner.drop_all(Reason::SinkDied);
-            let message = "the sink's thread died; restart the agent, and report this as a bug".to_owned();
-            inner.last_error = Some(LastError { message: message.clone(), unix_ms: unix_ms() });
-            inner.set_health(State::Failed, message);
-        }
-        inner.done = true;
-        drop(inner);
-        self.finished.notify_all();
     }
 
     /// Waits until the thread is through or `deadline`, then closes the books: what is left counts
     /// as dropped by shutdown. Gives how many were left.
     pub(crate) fn seal(&self, deadline: Instant) -> u64 {
         let mut inner = self.lock();
-        while !inner.done {
+        while !inner.condition.done {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -249,7 +108,7 @@ impl Queue {
         }
         let before = inner.ledger.dropped_events();
         inner.drop_all(Reason::Shutdown);
-        inner.phase = Phase::Sealed;
+        inner.condition.phase = Phase::Sealed;
         inner.ledger.dropped_events() - before
     }
 
@@ -270,20 +129,111 @@ impl Queue {
         SinkStatus {
             name: self.name.clone(),
             kind: self.kind,
-            health: inner.health_now(now),
-            last_error: inner.last_error.clone(),
+            health: inner.condition.health_now(now, inner.ledger.last_drop()),
+            last_error: inner.condition.last_error.clone(),
             accepted: inner.ledger.accepted,
             delivered: inner.ledger.delivered,
             queued: inner.queued(),
+            queued_bytes: inner.queued_bytes(),
             in_flight: inner.flying.as_ref().map_or(0, |batch| count(batch.len())),
+            dlq: 0,
             dropped: inner.ledger.dropped(),
             recent_drops: inner.ledger.ranges(),
             filtered: inner.ledger.filtered,
             held_bytes: inner.alerts.held_bytes + inner.telemetry.held_bytes,
             oldest_age_ms: oldest.map(age),
-            failed_sends: inner.failed_sends,
-            counters: inner.counters.clone(),
+            failed_sends: inner.condition.failed_sends,
+            counters: inner.condition.counters.clone(),
         }
+    }
+}
+
+impl Supply for Queue {
+    fn next(&self, now: Instant) -> Next {
+        let mut inner = self.lock();
+        let deadline = match inner.condition.phase {
+            Phase::Sealed => return Next::Finish,
+            Phase::Closing(deadline) => Some(deadline),
+            Phase::Open => None,
+        };
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            return Next::Finish;
+        }
+        let Some(oldest) = inner.oldest_queued() else {
+            return if deadline.is_some() { Next::Finish } else { Next::Wait(None) };
+        };
+        if let Some(retry_at) = inner.condition.retry_at.filter(|at| now < *at) {
+            return Next::Wait(Some(deadline.map_or(retry_at, |deadline| deadline.min(retry_at))));
+        }
+        let due = oldest + Duration::from_millis(self.config.linger_ms);
+        let urgent = !inner.alerts.items.is_empty()
+            || inner.telemetry.items.len() >= self.config.batch_events
+            || deadline.is_some();
+        if !urgent && now < due {
+            return Next::Wait(Some(due));
+        }
+        Next::Send(inner.take(&self.config, now))
+    }
+
+    fn settle(&self, answer: Result<Ack, SendFailure>) {
+        let mut inner = self.lock();
+        let Some(batch) = inner.flying.take() else { return };
+        inner.condition.busy_since = None;
+        match answer {
+            Ok(ack) => {
+                let (verdicts, failure) = match ack {
+                    Ack::All => (vec![Verdict::Delivered; batch.len()], None),
+                    Ack::Each(verdicts) => (verdicts, None),
+                    Ack::Partly(verdicts, failure) => (verdicts, Some(failure)),
+                };
+                inner.settle(&batch, verdicts);
+                match failure {
+                    None => inner.condition.recovered(),
+                    Some(failure) => inner.failed(&failure),
+                }
+            }
+            Err(failure) => {
+                inner.settle(&batch, vec![Verdict::Delivered; failure.delivered]);
+                inner.failed(&failure);
+            }
+        }
+    }
+
+    fn note(&self, result: Result<(), SendFailure>) {
+        let mut inner = self.lock();
+        // One that went well ends a failure only when nothing waits to prove it.
+        match result {
+            Ok(()) if inner.queued() == 0 => inner.condition.recovered(),
+            Ok(()) => {}
+            Err(failure) => inner.failed(&failure),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.lock().condition.deadline()
+    }
+
+    async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    fn ended(&self) -> bool {
+        self.lock().condition.health.state == State::Ended
+    }
+
+    fn set_counters(&self, counters: Vec<(&'static str, u64)>) {
+        self.lock().condition.counters = counters;
+    }
+
+    fn finish(&self, died: bool) {
+        let mut inner = self.lock();
+        if died && inner.condition.phase != Phase::Sealed {
+            inner.drop_all(Reason::SinkDied);
+            inner.condition.died();
+        }
+        inner.condition.done = true;
+        drop(inner);
+        self.finished.notify_all();
     }
 }
 
@@ -299,6 +249,12 @@ impl Inner {
         count(self.alerts.items.len() + self.telemetry.items.len())
     }
 
+    fn queued_bytes(&self) -> u64 {
+        let held = self.alerts.held_bytes + self.telemetry.held_bytes;
+        let flying = self.flying.iter().flat_map(|batch| &batch.items).map(|item| item.bytes);
+        held.saturating_sub(flying.sum())
+    }
+
     fn oldest_queued(&self) -> Option<Instant> {
         let head = |waiting: &Waiting| waiting.items.front().map(|item| item.queued_at);
         match (head(&self.alerts), head(&self.telemetry)) {
@@ -309,10 +265,10 @@ impl Inner {
 
     fn push(&mut self, item: Item, config: &QueueConfig) {
         self.ledger.accepted += 1;
-        if self.done {
+        if self.condition.done {
             return self.lose(&item, Reason::SinkDied);
         }
-        if self.phase != Phase::Open {
+        if self.condition.phase != Phase::Open {
             return self.lose(&item, Reason::Shutdown);
         }
         if item.bytes > config.lane_bytes(item.lane) {
@@ -382,12 +338,12 @@ impl Inner {
             }
         }
         // A reader likes the pipeline's order; a sink that catches up wants the alerts first.
-        if !self.failing && self.queued() == 0 {
+        if !self.condition.failing && self.queued() == 0 {
             items.sort_by_key(|item| item.event.sequence);
         }
         let batch = Arc::new(Batch { items });
         self.flying = Some(Arc::clone(&batch));
-        self.busy_since = Some(now);
+        self.condition.busy_since = Some(now);
         batch
     }
 
@@ -403,7 +359,7 @@ impl Inner {
                 Verdict::Retry => again.push(item.clone()),
                 Verdict::Rejected(why) => {
                     self.release(item);
-                    self.last_error = Some(LastError { message: why, unix_ms: unix_ms() });
+                    self.condition.error(why);
                     self.lose(item, Reason::Rejected);
                 }
             }
@@ -416,7 +372,7 @@ impl Inner {
 
     /// Every event that waits or flies is dropped.
     fn drop_all(&mut self, reason: Reason) {
-        self.busy_since = None;
+        self.condition.busy_since = None;
         if let Some(batch) = self.flying.take() {
             for item in &batch.items {
                 self.release(item);
@@ -431,57 +387,10 @@ impl Inner {
         }
     }
 
-    fn set_health(&mut self, state: State, reason: String) {
-        if self.health.state != state {
-            self.health.since_unix_ms = unix_ms();
-        }
-        self.health.state = state;
-        self.health.reason = reason;
-    }
-
-    fn recovered(&mut self) {
-        self.failing = false;
-        self.retry_at = None;
-        if matches!(self.health.state, State::Degraded | State::Failed) {
-            self.set_health(State::Ok, String::new());
-        }
-    }
-
     fn failed(&mut self, failure: &SendFailure) {
-        self.failed_sends += 1;
-        match failure.kind {
-            FailureKind::Passing => self.set_health(State::Degraded, failure.message.clone()),
-            FailureKind::NeedsHelp => self.set_health(State::Failed, failure.message.clone()),
-            FailureKind::Ended => {
-                self.set_health(State::Ended, failure.message.clone());
-                return self.drop_all(Reason::SinkEnded);
-            }
+        if self.condition.failed(failure) {
+            self.drop_all(Reason::SinkEnded);
         }
-        self.failing = true;
-        self.retry_at = Some(Instant::now() + failure.retry_after);
-        self.last_error = Some(LastError { message: failure.message.clone(), unix_ms: unix_ms() });
-    }
-
-    /// What the driver knows, and what only the clock tells: a call that hangs, a recent loss.
-    fn health_now(&self, now: Instant) -> Health {
-        if self.health.state != State::Ok {
-            return self.health.clone();
-        }
-        let unix_now = unix_ms();
-        let degraded = |since_unix_ms, reason| Health { state: State::Degraded, since_unix_ms, reason };
-        let busy = self.busy_since.map(|since| now.saturating_duration_since(since));
-        if let Some(busy) = busy.filter(|busy| *busy >= STALLED_AFTER) {
-            let since = unix_now - i64::try_from(busy.as_millis()).unwrap_or(i64::MAX);
-            let reason = format!("one write has taken {} s and is not through", busy.as_secs());
-            return degraded(since, reason);
-        }
-        if let Some(loss) = self.ledger.last_drop()
-            && unix_now - loss.last_unix_ms < LOSS_REMEMBERED_MS
-        {
-            let reason = format!("{} events lost in the last run: {}", loss.events, loss.reason.describe());
-            return degraded(loss.last_unix_ms, reason);
-        }
-        self.health.clone()
     }
 }
 

@@ -48,14 +48,19 @@ pub struct SinkStatus {
     pub health: Health,
     /// The latest failure, kept after it passed.
     pub last_error: Option<LastError>,
-    /// Events that passed the filter and were offered to the queue.
+    /// Events that passed the filter and were offered to the sink. With a spool these counts begin when
+    /// the sink was first configured, else at the agent's start.
     pub accepted: u64,
     /// Events that the destination has.
     pub delivered: u64,
-    /// Events that wait.
+    /// Events that wait: in memory, or in the spool.
     pub queued: u64,
+    /// Their size, bytes: an estimate of memory, or the records' length in the spool.
+    pub queued_bytes: u64,
     /// Events in the call that runs now.
     pub in_flight: u64,
+    /// Events in dead-letter files; always 0 without a spool, where `dropped` has them as `rejected`.
+    pub dlq: u64,
     /// Events lost, by lane and reason.
     pub dropped: Vec<Dropped>,
     /// Latest runs of lost events, oldest first.
@@ -80,6 +85,6 @@ impl SinkStatus {
 
     /// The law of delivery: every accepted event is in exactly one place.
     pub fn law_holds(&self) -> bool {
-        self.accepted == self.delivered + self.queued + self.in_flight + self.dropped_events()
+        self.accepted == self.delivered + self.queued + self.in_flight + self.dropped_events() + self.dlq
     }
 }

@@ -4,6 +4,7 @@ use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
 use crate::raw::{Gap, RawConnect, RawOpen, Source};
 use crate::{EventId, EventKind, Text};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The machine, the agent and its names: one snapshot shared by many events.
@@ -18,7 +19,8 @@ pub struct Surroundings {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Body {
     /// The process's snapshot says it all.
     Exec {
@@ -108,7 +110,8 @@ impl Event {
 }
 
 /// Falco's priorities, most urgent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// System unusable.
     Emergency,
@@ -170,7 +173,7 @@ impl Priority {
 }
 
 /// What a rule is, shared by all its alerts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleInfo {
     /// `rule.name`.
     pub name: Text,
@@ -194,7 +197,8 @@ pub struct RuleInfo {
 }
 
 /// How a response applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Record what would have been done.
     Monitor,
@@ -213,7 +217,8 @@ impl Mode {
 }
 
 /// What a response does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The evidence record.
     Alert,
@@ -231,8 +236,32 @@ impl Action {
     }
 }
 
+/// Who carried an action out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// Nobody: nothing was done.
+    #[default]
+    None,
+    /// The BPF program, in the call that matched.
+    Kernel,
+    /// The agent, afterwards.
+    Agent,
+}
+
+impl Actor {
+    /// The word on the wire; empty for nobody.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Kernel => "kernel",
+            Self::Agent => "agent",
+        }
+    }
+}
+
 /// The evidence of one decision: rule, response, outcome, times.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// The event that matched.
     pub trigger: EventId,
@@ -248,8 +277,8 @@ pub struct Alert {
     pub mode: Mode,
     /// The strongest action of it.
     pub action: Action,
-    /// Who carried the action out: `kernel`, `agent`, or empty.
-    pub actor: &'static str,
+    /// Who carried the action out.
+    pub actor: Actor,
     /// What became of it.
     pub outcome: Outcome,
     /// Why; empty when there is nothing to add.

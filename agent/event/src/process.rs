@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A process as it was at one moment; a new snapshot replaces it when it execs.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Process {
     /// Stable id.
     pub entity_id: EntityId,
@@ -61,7 +62,8 @@ pub struct Process {
 }
 
 /// What a cgroup stands for: a container, a systemd unit, a login session.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Workload {
     /// cgroup as the kernel told it.
     pub cgroup: RawCgroup,
@@ -76,7 +78,8 @@ pub struct Workload {
 }
 
 /// A container, as far as its cgroup tells.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Container {
     /// Full id, 64 hex characters for the common runtimes.
     pub id: Text,

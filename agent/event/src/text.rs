@@ -111,9 +111,13 @@ impl fmt::Debug for Text {
 }
 
 /// In captures a text is a JSON string; bytes that are no UTF-8 (or begin with NUL, which text
-/// from the kernel never does) are written as NUL followed by hex, so that nothing is lost.
+/// from the kernel never does) are written as NUL followed by hex, so that nothing is lost. A binary
+/// format takes the bytes as they are.
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(&self.0);
+        }
         match std::str::from_utf8(&self.0) {
             Ok(text) if !text.starts_with('\0') => serializer.serialize_str(text),
             _ => {
@@ -131,6 +135,9 @@ impl Serialize for Text {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Bytes::deserialize(deserializer).map(Self);
+        }
         let text = String::deserialize(deserializer)?;
         let Some(hex) = text.strip_prefix('\0') else {
             return Ok(Self::from(text));

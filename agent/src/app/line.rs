@@ -6,6 +6,7 @@ use crate::health::{Health, Stage, State};
 use crate::pipeline::{Counts, Effect, Pipeline};
 use crate::policy::Policy;
 use hostward_event::Event;
+use hostward_event::event::Actor;
 use hostward_event::fact::{Input, Lookup};
 use hostward_outputs::Outputs;
 use hostward_respond::Responder;
@@ -149,7 +150,7 @@ impl Line {
     /// takes the kills out of the kernel.
     fn count_kernel_kill(&self, event: &Event) {
         if let (Some(alert), Some(source)) = (&event.alert, &event.source)
-            && alert.actor == "kernel"
+            && alert.actor == Actor::Kernel
         {
             self.responder.kernel_killed(&alert.response, source.boot_ns);
         }

@@ -1,6 +1,6 @@
 //! Events, and waiting for a state with a deadline.
 
-use hostward_event::event::{Alert, Body, Mode, Priority, RuleInfo, Surroundings};
+use hostward_event::event::{Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::Outcome;
 use hostward_event::process::Process;
 use hostward_event::raw::Args;
@@ -56,7 +56,7 @@ pub(crate) fn alert(sequence: u64) -> Arc<Event> {
         owner: Text::EMPTY,
         mode: Mode::Monitor,
         action: hostward_event::event::Action::Alert,
-        actor: "",
+        actor: Actor::None,
         outcome: Outcome::Alerted,
         detail: Text::EMPTY,
         matched_ns: 0,

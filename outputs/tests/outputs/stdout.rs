@@ -79,18 +79,3 @@ fn a_reader_that_stops_reading_costs_a_bounded_queue_and_not_the_end() {
     assert_eq!(u64::try_from(sequences.len()).unwrap(), closed.status.delivered);
     assert!((2_001..=2_010).all(|sequence| sequences.contains(&sequence)));
 }
-
-#[test]
-fn a_full_disk_behind_standard_output_holds_the_events() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut outputs = Outputs::new();
-    let make = || StdoutSink::to(Arc::new(encode::ecs), full.into());
-    outputs.add("stdout".into(), "stdout", QueueConfig::default(), None, make).unwrap();
-    outputs.push(&alert(1));
-    let degraded = wait(&outputs, "degraded", |status| status.health.state == State::Degraded);
-    assert_eq!(degraded.health.reason, "standard output: its disk is full; make room");
-    wait(&outputs, "a second attempt", |status| status.failed_sends >= 2);
-    let closed = outputs.close(Duration::from_millis(100)).remove(0);
-    assert_eq!((closed.left, closed.status.delivered), (1, 0));
-    assert_eq!(closed.status.dropped.first().map(|d| d.reason), Some(Reason::Shutdown));
-}

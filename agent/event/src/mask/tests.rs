@@ -1,7 +1,7 @@
 //! Command lines as people write them, with and without secrets.
 
 use super::*;
-use crate::event::{Action, Mode, Priority, RuleInfo, Surroundings};
+use crate::event::{Action, Actor, Mode, Priority, RuleInfo, Surroundings};
 use crate::fact::Outcome;
 use crate::raw::{Args, FileType, Inode, OpenCall, RawOpen};
 use crate::{EventId, IdMint};
@@ -199,7 +199,7 @@ fn alert(message: &str) -> Arc<Alert> {
         owner: Text::EMPTY,
         mode: Mode::Monitor,
         action: Action::Alert,
-        actor: "",
+        actor: Actor::None,
         outcome: Outcome::Alerted,
         detail: Text::EMPTY,
         matched_ns: 0,

@@ -490,7 +490,7 @@ pub(super) const FIELDS: &[Field] = &[
         alert(e, |a| a.action.name().into())
     }),
     Field::wire("hostward.response.actor", Type::Text, "who acted: kernel or agent", |e, _| {
-        alert(e, |a| some(a.actor))
+        alert(e, |a| some(a.actor.name()))
     }),
     Field::wire(
         "hostward.response.outcome",

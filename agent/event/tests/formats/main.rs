@@ -2,6 +2,8 @@
 //! descriptions.
 
 #[cfg(test)]
+mod canonical;
+#[cfg(test)]
 mod cef;
 #[cfg(test)]
 mod falco;

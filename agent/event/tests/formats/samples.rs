@@ -1,6 +1,6 @@
 //! One event of every kind and variant, for the tests of encoders.
 
-use hostward_event::event::{Action, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
+use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, Container, HostFacts, Process, UserTable, Workload};
 use hostward_event::raw::{
@@ -222,7 +222,7 @@ pub(crate) fn alert(mut event: Event, outcome: Outcome) -> Event {
         owner: Text::from("web team"),
         mode: if outcome == Outcome::WouldHave { Mode::Monitor } else { Mode::Enforce },
         action: Action::Kill,
-        actor: "agent",
+        actor: Actor::Agent,
         outcome,
         detail: Text::from("pid 702"),
         matched_ns: TIME_NS + 2_000_000,

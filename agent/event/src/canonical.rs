@@ -1,0 +1,169 @@
+//! An event as it is stored: lossless, versioned, and readable by older and newer agents.
+//!
+//! # Why it exists
+//! The spool keeps events for days and encodes them when they are sent, so that a mended mapping mends
+//! the backlog, too. An agent that was updated, or rolled back, has to read what the other one wrote.
+//!
+//! # How it works
+//! One byte of version, then MessagePack with the names of the fields: a reader ignores names that it
+//! does not know, and a writer gives each new field a default. Text stays bytes. Of the host's user and
+//! group names only those go along whose ids the event uses.
+//!
+//! # What can go wrong
+//! A kind of event, or an enum's variant, that only a newer agent knows cannot be decoded by an older
+//! one: the spool then puts the record into the dead letters as it is.
+//!
+//! # Not here
+//! Compression: neighbours repeat each other, so it belongs to the block. `docs/specs/spool.md` §9.
+
+use crate::event::{Alert, Body, Event, Surroundings};
+use crate::process::{AgentFacts, HostFacts, Process, UserTable};
+use crate::raw::Source;
+use crate::{EventId, Text};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const VERSION: u8 = 1;
+
+/// A record is no event that this agent can read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeFailure {
+    /// Of another version, or empty.
+    #[error("stored event has version {0:?}, this agent reads {VERSION}")]
+    Version(Option<u8>),
+    /// Not well formed, or with something that only a newer agent knows.
+    #[error("stored event cannot be read: {0}")]
+    Content(String),
+}
+
+/// An event could not be written: only if memory runs out or a length exceeds 4 GiB.
+#[derive(Debug, thiserror::Error)]
+#[error("event cannot be stored: {0}")]
+pub struct EncodeFailure(#[from] rmp_serde::encode::Error);
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    id: EventId,
+    sequence: u64,
+    time_ns: i64,
+    created_ns: i64,
+    source: Option<Source>,
+    tid: u32,
+    process: Option<&'a Process>,
+    lineage: &'a [Arc<Process>],
+    session_leader: Option<&'a Process>,
+    body: &'a Body,
+    alert: Option<&'a Alert>,
+    users: BTreeMap<u32, &'a Text>,
+    groups: BTreeMap<u32, &'a Text>,
+    host: &'a HostFacts,
+    agent: &'a AgentFacts,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    id: EventId,
+    sequence: u64,
+    time_ns: i64,
+    created_ns: i64,
+    #[serde(default)]
+    source: Option<Source>,
+    #[serde(default)]
+    tid: u32,
+    #[serde(default)]
+    process: Option<Arc<Process>>,
+    #[serde(default)]
+    lineage: Vec<Arc<Process>>,
+    #[serde(default)]
+    session_leader: Option<Arc<Process>>,
+    body: Body,
+    #[serde(default)]
+    alert: Option<Arc<Alert>>,
+    #[serde(default)]
+    users: BTreeMap<u32, Text>,
+    #[serde(default)]
+    groups: BTreeMap<u32, Text>,
+    #[serde(default)]
+    host: HostFacts,
+    #[serde(default)]
+    agent: AgentFacts,
+}
+
+/// User and group ids that an event shows.
+fn ids(event: &Event) -> (Vec<u32>, Vec<u32>) {
+    let (mut uids, mut gids) = (Vec::new(), Vec::new());
+    for process in event.process.iter().chain(&event.lineage).chain(&event.session_leader) {
+        let creds = &process.creds;
+        uids.extend([creds.uid, creds.suid, creds.euid, creds.fsuid, process.loginuid, process.exe.uid]);
+        gids.extend([creds.gid, creds.sgid, creds.egid, creds.fsgid, process.exe.gid]);
+    }
+    if let Body::Open(open) = &event.body {
+        uids.push(open.inode.uid);
+        gids.push(open.inode.gid);
+    }
+    (uids, gids)
+}
+
+fn named<'a>(ids: &[u32], names: &'a BTreeMap<u32, Text>) -> BTreeMap<u32, &'a Text> {
+    ids.iter().filter_map(|id| names.get(id).map(|name| (*id, name))).collect()
+}
+
+/// Appends an event to `out`. After an error `out` is as it was.
+///
+/// # Errors
+/// See [`EncodeFailure`].
+pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), EncodeFailure> {
+    let start = out.len();
+    let (uids, gids) = ids(event);
+    let stored = Stored {
+        id: event.id,
+        sequence: event.sequence,
+        time_ns: event.time_ns,
+        created_ns: event.created_ns,
+        source: event.source,
+        tid: event.tid,
+        process: event.process.as_deref(),
+        lineage: &event.lineage,
+        session_leader: event.session_leader.as_deref(),
+        body: &event.body,
+        alert: event.alert.as_deref(),
+        users: named(&uids, &event.around.users.users),
+        groups: named(&gids, &event.around.users.groups),
+        host: &event.around.host,
+        agent: &event.around.agent,
+    };
+    out.push(VERSION);
+    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
+    stored.serialize(&mut serializer).map_err(|error| {
+        out.truncate(start);
+        EncodeFailure(error)
+    })
+}
+
+/// Reads an event.
+///
+/// # Errors
+/// The record is none, or has something that only a newer agent knows.
+pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
+    let Some((&VERSION, content)) = record.split_first() else {
+        return Err(DecodeFailure::Version(record.first().copied()));
+    };
+    let loaded: Loaded =
+        rmp_serde::from_slice(content).map_err(|error| DecodeFailure::Content(error.to_string()))?;
+    let users = UserTable { users: loaded.users, groups: loaded.groups };
+    Ok(Event {
+        id: loaded.id,
+        sequence: loaded.sequence,
+        time_ns: loaded.time_ns,
+        created_ns: loaded.created_ns,
+        source: loaded.source,
+        tid: loaded.tid,
+        process: loaded.process,
+        lineage: loaded.lineage,
+        session_leader: loaded.session_leader,
+        around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users }),
+        body: loaded.body,
+        alert: loaded.alert,
+    })
+}

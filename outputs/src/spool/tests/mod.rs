@@ -1,0 +1,8 @@
+//! The spool under simulated disks: power losses, kills, failing calls, damage.
+
+mod crash;
+mod damage;
+mod faults;
+mod golden;
+mod model;
+mod sim;
