@@ -44,6 +44,7 @@ pub mod otlp;
 mod outputs;
 mod queue;
 mod sink;
+mod slot;
 pub mod spool;
 mod status;
 pub mod stdout;
