@@ -83,8 +83,7 @@ pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
             problem(offset(document.as_item(), &keys), format!("{}: {reason}", spelled(&keys)))
         })
         .collect();
-    let invalid = hostward_outputs::Config::validate(&sound).into_iter().chain(exposed(source, &sound));
-    found.extend(invalid.map(|invalid| {
+    found.extend(hostward_outputs::Config::validate(&sound).into_iter().map(|invalid| {
         let tables = document.get("sink").and_then(Item::as_array_of_tables);
         let table = tables.into_iter().flatten().find(|table| {
             let named = table.get("name").or_else(|| table.get("type")).and_then(Item::as_str);
@@ -97,16 +96,6 @@ pub(super) fn problems(source: &Path, text: &str) -> Vec<Problem> {
     }));
     found.sort_by_key(|problem| (problem.line, problem.column));
     found
-}
-
-/// Secrets in a file that others can read.
-fn exposed(source: &Path, sinks: &[hostward_outputs::Config]) -> Vec<hostward_outputs::Problem> {
-    use std::os::unix::fs::MetadataExt;
-    match std::fs::metadata(source) {
-        Ok(file) => hostward_outputs::Config::exposed_secrets(sinks, file.mode()),
-        // The text came from elsewhere.
-        Err(_) => Vec::new(),
-    }
 }
 
 /// Deserializes `value` and tells every problem: the deserializer stops at the first, so the key
@@ -271,24 +260,6 @@ mod tests {
         assert_eq!(told.len(), 1, "{told:#?}");
         assert!(told[0].starts_with("h.toml:"), "{told:#?}");
         assert!(told[0].contains("carrier-pigeon") && told[0].contains("file"), "{told:#?}");
-    }
-
-    #[test]
-    fn a_secret_in_a_file_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text = "[[sink]]\ntype = \"splunk_hec\"\nurls = [\"https://h:8088\"]\ntoken = \"t0psecret\"\n";
-        let told = |mode| -> Vec<String> {
-            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-            problems(file.path(), text).iter().map(ToString::to_string).collect()
-        };
-        let refused = told(0o640);
-        assert_eq!(refused.len(), 1, "{refused:#?}");
-        assert!(
-            refused[0].contains("token") && refused[0].contains("0640") && refused[0].contains("chmod 0600")
-        );
-        assert!(!refused[0].contains("t0psecret"));
-        assert_eq!(told(0o600), Vec::<String>::new());
     }
 
     #[test]

@@ -6,12 +6,13 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixDatagram};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -167,6 +168,29 @@ async fn connect_one(address: SocketAddr, route: &Route) -> std::io::Result<TcpS
     sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
     sockopt::set_tcp_user_timeout(&socket, UNACKED_LIMIT_MS)?;
     socket.connect(address).await
+}
+
+/// Opens a socket of this machine that takes datagrams. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When there is none, nobody listens, it takes streams, or we may not.
+pub fn unix_datagram(path: &Path) -> Result<UnixDatagram, NetFailure> {
+    let connect = || {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        Ok(socket)
+    };
+    connect().map_err(|source: std::io::Error| {
+        let peer = path.display().to_string();
+        match source.kind() {
+            std::io::ErrorKind::PermissionDenied => NetFailure::Refused { peer, reply: source.to_string() },
+            // EPROTOTYPE: it takes streams.
+            _ if source.raw_os_error() == Some(rustix::io::Errno::PROTOTYPE.raw_os_error()) => {
+                NetFailure::Refused { peer, reply: "it takes streams and not datagrams".to_owned() }
+            }
+            _ => NetFailure::Connect { peer, source },
+        }
+    })
 }
 
 /// Puts TLS over a connection, and waits until the server accepted our certificate as far as that can

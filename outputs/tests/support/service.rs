@@ -17,6 +17,8 @@ enum Outcome {
     Done(String),
     /// The machine lacks something.
     Lacking(String),
+    /// The server is there and did not do it.
+    Failed(String),
 }
 
 impl Service {
@@ -29,8 +31,33 @@ impl Service {
         Self::start_version(part, "", test, prepare)
     }
 
+    /// As [`Service::start`], for a value that lives until the process ends and so is never dropped: the
+    /// script ends the server all the same, and its data are below the target directory until a later run.
+    pub(crate) fn start_for_good(part: &str, test: &str, prepare: impl FnOnce(&Path)) -> Option<Self> {
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("servers");
+        std::fs::create_dir_all(&parent).unwrap();
+        for stale in std::fs::read_dir(&parent).unwrap() {
+            let stale = stale.unwrap();
+            let is_old = |time: std::time::SystemTime| time.elapsed().is_ok_and(|age| age.as_secs() > 7_200);
+            if stale.metadata().and_then(|facts| facts.modified()).is_ok_and(is_old) {
+                let _ = std::fs::remove_dir_all(stale.path());
+            }
+        }
+        Self::start_at(&parent, part, "", test, prepare)
+    }
+
     /// As [`Service::start`], in a version.
     pub(crate) fn start_version(
+        part: &str,
+        version: &str,
+        test: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Self> {
+        Self::start_at(&std::env::temp_dir(), part, version, test, prepare)
+    }
+
+    fn start_at(
+        parent: &Path,
         part: &str,
         version: &str,
         test: &str,
@@ -49,17 +76,30 @@ impl Service {
             .arg(&cache)
             .args(Some(version).filter(|v| !v.is_empty()))
             .output();
-        if let Outcome::Lacking(reason) = outcome("fetch", fetch.unwrap()) {
-            skip(part, test, &reason);
-            return None;
+        match outcome("fetch", fetch.unwrap()) {
+            Outcome::Done(_) => {}
+            Outcome::Lacking(reason) => {
+                skip(part, test, &reason);
+                return None;
+            }
+            Outcome::Failed(reason) => panic!("{reason}"),
         }
+        join_libraries(&cache);
         // Search engines run as another user, who has to get through.
-        let data = tempfile::Builder::new().prefix("hostward-service").tempdir().unwrap();
+        let data = tempfile::Builder::new().prefix("hostward-service").tempdir_in(parent).unwrap();
         std::fs::set_permissions(data.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         prepare(data.path());
+        let chose_port = data.path().join("port").exists();
         let mut service = Self { script, cache, data, facts: BTreeMap::new() };
-        match service.launch() {
+        let mut outcome = service.launch();
+        if matches!(outcome, Outcome::Failed(_)) && !chose_port {
+            // Another server may have taken a port between its choice and its use: others are tried once.
+            let _ = std::fs::remove_file(service.data.path().join("port"));
+            outcome = service.launch();
+        }
+        match outcome {
             Outcome::Done(told) => service.facts = facts(&told),
+            Outcome::Failed(reason) => panic!("{reason}"),
             Outcome::Lacking(reason) => {
                 skip(part, test, &reason);
                 return None;
@@ -109,9 +149,16 @@ impl Service {
         self.verb("resume");
     }
 
+    /// Makes it run, whatever was done to it.
+    pub(crate) fn revive(&self) {
+        // Nothing to resume is no fault.
+        let _ = Command::new(&self.script).arg("resume").arg(self.data.path()).output();
+        self.start_again();
+    }
+
     /// Starts it again on its data and ports.
     pub(crate) fn start_again(&self) {
-        if let Outcome::Lacking(reason) = self.launch() {
+        if let Outcome::Lacking(reason) | Outcome::Failed(reason) = self.launch() {
             panic!("the server ran before and cannot now: {reason}");
         }
     }
@@ -123,12 +170,28 @@ impl Drop for Service {
     }
 }
 
+/// Some unpacked packages have their libraries in `lib` and not in `usr/lib`, which is where the scripts
+/// let servers look.
+fn join_libraries(cache: &Path) {
+    let Ok(folders) = std::fs::read_dir(cache.join("root/lib")) else { return };
+    for folder in folders {
+        let folder = folder.unwrap();
+        let Ok(files) = std::fs::read_dir(folder.path()) else { continue };
+        for file in files {
+            let file = file.unwrap();
+            let link = cache.join("root/usr/lib").join(folder.file_name()).join(file.file_name());
+            // It is there already, from another test or from a package.
+            let _ = std::os::unix::fs::symlink(file.path(), link);
+        }
+    }
+}
+
 fn outcome(verb: &str, output: std::process::Output) -> Outcome {
     let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match output.status.code() {
         Some(0) => Outcome::Done(String::from_utf8(output.stdout).unwrap()),
         Some(77) => Outcome::Lacking(told),
-        code => panic!("{verb} failed ({code:?}): {told}"),
+        code => Outcome::Failed(format!("{verb} failed ({code:?}): {told}")),
     }
 }
 
