@@ -29,6 +29,8 @@ struct Flight {
 
 struct Inner {
     flight: Option<Flight>,
+    /// The alerts' own call beside it.
+    alert_flight: Option<Flight>,
     condition: Condition,
     /// When something was first seen to wait after the last batch.
     waiting_since: Option<Instant>,
@@ -61,6 +63,7 @@ impl Backlog {
     ) -> Self {
         let inner = Inner {
             flight: None,
+            alert_flight: None,
             condition: Condition::new(),
             waiting_since: None,
             held_until: None,
@@ -110,6 +113,7 @@ impl Backlog {
         }
         inner.condition.phase = Phase::Sealed;
         self.give_back(inner.flight.take());
+        self.give_back(inner.alert_flight.take());
         drop(inner);
         let backlog = self.reader.backlog();
         backlog.alerts.events + backlog.telemetry.events
@@ -129,7 +133,7 @@ impl Backlog {
         let oldest = books.iter().filter_map(|books| books.oldest_unix_ms).min();
         let recent: Vec<_> = books.iter().flat_map(|books| books.recent_drops.iter().copied()).collect();
         let last_drop = recent.iter().max_by_key(|range| range.last_unix_ms);
-        let flying = inner.flight.iter().flat_map(|flight| &flight.batch.items);
+        let flying = inner.flight.iter().chain(&inner.alert_flight).flat_map(|flight| &flight.batch.items);
         let mut counters = inner.condition.counters.clone();
         counters.push(("dead_letter_files_expired", self.reader.expired_dead_letter_files()));
         SinkStatus {
@@ -195,6 +199,54 @@ impl Backlog {
         }
         let (items, records) = good.into_iter().unzip();
         (Batch { items }, records)
+    }
+
+    /// Settles a flight by the destination's answer.
+    fn book(&self, Flight { batch, records }: Flight, answer: Result<Ack, SendFailure>) {
+        let (verdicts, failure) = match answer {
+            Ok(Ack::All) => (vec![Verdict::Delivered; batch.len()], None),
+            Ok(Ack::Each(verdicts)) => (verdicts, None),
+            Ok(Ack::Partly(verdicts, failure)) => (verdicts, Some(failure)),
+            Err(failure) => (vec![Verdict::Delivered; failure.delivered], Some(failure)),
+        };
+        let mut refusal = None;
+        let settled: Vec<Settled> = verdicts
+            .into_iter()
+            .zip(batch.events())
+            .map(|(verdict, event)| match verdict {
+                Verdict::Delivered => Settled::Delivered,
+                Verdict::Retry => Settled::Retry,
+                Verdict::Rejected(reason) => {
+                    refusal = Some(reason.clone());
+                    Settled::Rejected { reason, document: Some(document(event)) }
+                }
+            })
+            .collect();
+        let written = self.reader.settle(&records, settled);
+        let mut inner = self.lock();
+        if let Some(refusal) = refusal {
+            inner.condition.error(refusal);
+        }
+        let was_failing = inner.condition.failing;
+        let failure = failure.or_else(|| {
+            let message = format!("dead letters cannot be written: {}; make room", written.err()?);
+            let failure = SendFailure::new(FailureKind::Passing, message);
+            Some(SendFailure { retry_after: DEAD_LETTER_RETRY, ..failure })
+        });
+        match failure {
+            None => {
+                inner.condition.recovered();
+                if was_failing {
+                    self.hold(&mut inner, Instant::now());
+                }
+            }
+            Some(failure) => {
+                if inner.condition.failed(&failure) {
+                    drop(inner);
+                    self.reader.end();
+                }
+            }
+        }
     }
 }
 
@@ -273,50 +325,36 @@ impl Supply for Backlog {
             inner.condition.busy_since = None;
             inner.flight.take()
         };
-        let Some(Flight { batch, records }) = flight else { return };
-        let (verdicts, failure) = match answer {
-            Ok(Ack::All) => (vec![Verdict::Delivered; batch.len()], None),
-            Ok(Ack::Each(verdicts)) => (verdicts, None),
-            Ok(Ack::Partly(verdicts, failure)) => (verdicts, Some(failure)),
-            Err(failure) => (vec![Verdict::Delivered; failure.delivered], Some(failure)),
-        };
-        let mut refusal = None;
-        let settled: Vec<Settled> = verdicts
-            .into_iter()
-            .zip(batch.events())
-            .map(|(verdict, event)| match verdict {
-                Verdict::Delivered => Settled::Delivered,
-                Verdict::Retry => Settled::Retry,
-                Verdict::Rejected(reason) => {
-                    refusal = Some(reason.clone());
-                    Settled::Rejected { reason, document: Some(document(event)) }
-                }
-            })
-            .collect();
-        let written = self.reader.settle(&records, settled);
-        let mut inner = self.lock();
-        if let Some(refusal) = refusal {
-            inner.condition.error(refusal);
+        if let Some(flight) = flight {
+            self.book(flight, answer);
         }
-        let was_failing = inner.condition.failing;
-        let failure = failure.or_else(|| {
-            let message = format!("dead letters cannot be written: {}; make room", written.err()?);
-            let failure = SendFailure::new(FailureKind::Passing, message);
-            Some(SendFailure { retry_after: DEAD_LETTER_RETRY, ..failure })
-        });
-        match failure {
-            None => {
-                inner.condition.recovered();
-                if was_failing {
-                    self.hold(&mut inner, Instant::now());
-                }
+    }
+
+    fn next_alerts(&self, now: Instant) -> Option<Arc<Batch>> {
+        {
+            let inner = self.lock();
+            let is_free = inner.flight.is_some() && inner.alert_flight.is_none();
+            if !is_free || !inner.condition.may_send(now) {
+                return None;
             }
-            Some(failure) => {
-                if inner.condition.failed(&failure) {
-                    drop(inner);
-                    self.reader.end();
-                }
-            }
+        }
+        if self.reader.backlog().alerts.events == 0 {
+            return None;
+        }
+        let records = self.reader.take(Lanes::AlertsOnly, self.config.batch_events, self.config.batch_bytes);
+        let (batch, records) = self.decode(records, true, now);
+        if records.is_empty() {
+            return None;
+        }
+        let batch = Arc::new(batch);
+        self.lock().alert_flight = Some(Flight { batch: Arc::clone(&batch), records });
+        Some(batch)
+    }
+
+    fn settle_alerts(&self, answer: Result<Ack, SendFailure>) {
+        let flight = self.lock().alert_flight.take();
+        if let Some(flight) = flight {
+            self.book(flight, answer);
         }
     }
 
@@ -358,10 +396,10 @@ impl Supply for Backlog {
         if died && inner.condition.phase != Phase::Sealed {
             inner.condition.died();
         }
-        let flight = inner.flight.take();
+        let flights = [inner.flight.take(), inner.alert_flight.take()];
         inner.condition.done = true;
         drop(inner);
-        self.give_back(flight);
+        flights.into_iter().for_each(|flight| self.give_back(flight));
         self.finished.notify_all();
     }
 }

@@ -28,6 +28,11 @@ pub(crate) trait Supply: Send + Sync + 'static {
     fn next(&self, now: Instant) -> Next;
     /// Books the answer to the batch in flight. Too late, after the books were closed, it is ignored.
     fn settle(&self, answer: Result<Ack, SendFailure>);
+    /// Alerts that wait while a batch is in flight, for the slot that is theirs. They are in flight until
+    /// settled; none: nothing waits, or not now.
+    fn next_alerts(&self, now: Instant) -> Option<Arc<Batch>>;
+    /// As [`Supply::settle`], for the alerts in flight.
+    fn settle_alerts(&self, answer: Result<Ack, SendFailure>);
     /// The result of a call that carried no events.
     fn note(&self, result: Result<(), SendFailure>);
     /// Until when events may still be sent; none while open.
@@ -91,6 +96,12 @@ impl Condition {
             Phase::Closing(deadline) => Some(deadline),
             Phase::Sealed => Some(Instant::now()),
         }
+    }
+
+    /// Whether a call may begin now.
+    pub(crate) fn may_send(&self, now: Instant) -> bool {
+        let waits = self.retry_at.is_some_and(|at| now < at);
+        self.deadline().is_none_or(|deadline| now < deadline) && !waits
     }
 
     pub(crate) fn error(&mut self, message: String) {

@@ -2,6 +2,8 @@
 
 use crate::condition::{Next, Supply};
 use crate::sink::{SendFailure, Sink};
+use crate::slot::AlertSlot;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout_at};
@@ -39,13 +41,18 @@ pub(crate) fn run<S: Sink, Q: Supply>(
 }
 
 async fn drive<S: Sink>(sink: &mut S, queue: &impl Supply) {
+    let mut slot = AlertSlot::of(sink);
     let mut open_again = maintain(sink, queue).await;
     while !queue.ended() {
         match queue.next(Instant::now()) {
+            Next::Finish if slot.is_flying() => match until(queue.deadline(), slot.turn()).await {
+                Some(answer) => settle_alerts(queue, answer),
+                None => return,
+            },
             Next::Finish => return,
             Next::Send(batch) => {
                 // A call that is cut short leaves its batch in flight: the queue counts it when sealed.
-                let Some(answer) = send(sink, queue, &batch).await else { return };
+                let Some(answer) = send(sink, &mut slot, queue, &batch).await else { return };
                 let failed = answer.is_err();
                 queue.settle(answer);
                 queue.set_counters(sink.counters());
@@ -58,10 +65,14 @@ async fn drive<S: Sink>(sink: &mut S, queue: &impl Supply) {
                     continue;
                 }
                 match earliest(until, maintain_at) {
-                    None => queue.woken().await,
+                    None => tokio::select! {
+                        () = queue.woken() => {}
+                        answer = slot.turn() => settle_alerts(queue, answer),
+                    },
                     Some(at) => tokio::select! {
                         () = queue.woken() => {}
                         () = sleep_until(at.into()) => {}
+                        answer = slot.turn() => settle_alerts(queue, answer),
                     },
                 }
             }
@@ -73,22 +84,38 @@ async fn drive<S: Sink>(sink: &mut S, queue: &impl Supply) {
     }
 }
 
-/// Awaits a call, but wakes to cut it short when closing begins and its grace period ends.
-async fn send<S: Sink>(
+/// Awaits a call and lets alerts that come meanwhile overtake it. Wakes to cut it short when closing begins
+/// and its grace period ends.
+async fn send<'s, S: Sink + 's>(
     sink: &mut S,
+    slot: &mut AlertSlot<'s, S>,
     queue: &impl Supply,
     batch: &crate::Batch,
 ) -> Option<Result<crate::Ack, SendFailure>> {
     let mut call = std::pin::pin!(sink.send(batch));
     loop {
-        match queue.deadline() {
-            Some(deadline) => return timeout_at(deadline.into(), call).await.ok(),
-            None => tokio::select! {
-                answer = &mut call => return Some(answer),
-                // Pushes wake too; the permit is spent, but the driver looks at the queue anyway.
-                () = queue.woken() => {}
-            },
+        slot.launch(|| queue.next_alerts(Instant::now()));
+        let deadline = queue.deadline();
+        let end = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline.into()).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = &mut call => return Some(answer),
+            () = end => return None,
+            answer = slot.turn() => settle_alerts(queue, answer),
+            // Pushes wake too; the permit is spent, but the driver looks at the queue anyway.
+            () = queue.woken() => {}
         }
+    }
+}
+
+fn settle_alerts(queue: &impl Supply, answer: Option<Result<crate::Ack, SendFailure>>) {
+    if let Some(answer) = answer {
+        queue.settle_alerts(answer);
     }
 }
 

@@ -47,6 +47,7 @@ pub mod otlp;
 mod outputs;
 mod queue;
 mod sink;
+mod slot;
 pub mod spool;
 mod status;
 pub mod stdout;

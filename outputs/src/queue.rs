@@ -28,6 +28,8 @@ struct Inner {
     telemetry: Waiting,
     /// The batch of the call that runs now. Kept here so that the books can be closed without the driver.
     flying: Option<Arc<Batch>>,
+    /// And of the alerts' own call beside it.
+    flying_alerts: Option<Arc<Batch>>,
     ledger: Ledger,
     condition: Condition,
 }
@@ -48,6 +50,7 @@ impl Queue {
             alerts: Waiting::default(),
             telemetry: Waiting::default(),
             flying: None,
+            flying_alerts: None,
             ledger: Ledger::default(),
             condition: Condition::new(),
         };
@@ -118,7 +121,7 @@ impl Queue {
 
     pub(crate) fn status(&self, now: Instant) -> SinkStatus {
         let inner = self.lock();
-        let flying = inner.flying.iter().flat_map(|batch| &batch.items).map(|item| item.queued_at).min();
+        let flying = inner.flying().map(|item| item.queued_at).min();
         let oldest = match (inner.oldest_queued(), flying) {
             (Some(queued), Some(flying)) => Some(queued.min(flying)),
             (queued, flying) => queued.or(flying),
@@ -135,7 +138,7 @@ impl Queue {
             delivered: inner.ledger.delivered,
             queued: inner.queued(),
             queued_bytes: inner.queued_bytes(),
-            in_flight: inner.flying.as_ref().map_or(0, |batch| count(batch.len())),
+            in_flight: count(inner.flying().count()),
             dlq: 0,
             dropped: inner.ledger.dropped(),
             recent_drops: inner.ledger.ranges(),
@@ -179,23 +182,25 @@ impl Supply for Queue {
         let mut inner = self.lock();
         let Some(batch) = inner.flying.take() else { return };
         inner.condition.busy_since = None;
-        match answer {
-            Ok(ack) => {
-                let (verdicts, failure) = match ack {
-                    Ack::All => (vec![Verdict::Delivered; batch.len()], None),
-                    Ack::Each(verdicts) => (verdicts, None),
-                    Ack::Partly(verdicts, failure) => (verdicts, Some(failure)),
-                };
-                inner.settle(&batch, verdicts);
-                match failure {
-                    None => inner.condition.recovered(),
-                    Some(failure) => inner.failed(&failure),
-                }
-            }
-            Err(failure) => {
-                inner.settle(&batch, vec![Verdict::Delivered; failure.delivered]);
-                inner.failed(&failure);
-            }
+        inner.book(&batch, answer);
+    }
+
+    fn next_alerts(&self, now: Instant) -> Option<Arc<Batch>> {
+        let mut inner = self.lock();
+        let is_free = inner.flying.is_some() && inner.flying_alerts.is_none();
+        if !is_free || inner.alerts.items.is_empty() || !inner.condition.may_send(now) {
+            return None;
+        }
+        let items = inner.pop(&[Lane::Alert], &self.config);
+        let batch = Arc::new(Batch { items });
+        inner.flying_alerts = Some(Arc::clone(&batch));
+        Some(batch)
+    }
+
+    fn settle_alerts(&self, answer: Result<Ack, SendFailure>) {
+        let mut inner = self.lock();
+        if let Some(batch) = inner.flying_alerts.take() {
+            inner.book(&batch, answer);
         }
     }
 
@@ -251,8 +256,11 @@ impl Inner {
 
     fn queued_bytes(&self) -> u64 {
         let held = self.alerts.held_bytes + self.telemetry.held_bytes;
-        let flying = self.flying.iter().flat_map(|batch| &batch.items).map(|item| item.bytes);
-        held.saturating_sub(flying.sum())
+        held.saturating_sub(self.flying().map(|item| item.bytes).sum())
+    }
+
+    fn flying(&self) -> impl Iterator<Item = &Item> {
+        self.flying.iter().chain(&self.flying_alerts).flat_map(|batch| &batch.items)
     }
 
     fn oldest_queued(&self) -> Option<Instant> {
@@ -321,12 +329,13 @@ impl Inner {
         self.ledger.drop_event(item.lane, reason, item.event.sequence, item.bytes, unix_ms());
     }
 
-    fn take(&mut self, config: &QueueConfig, now: Instant) -> Arc<Batch> {
+    /// The oldest of these lanes, one lane after the other, as many as one call may have.
+    fn pop(&mut self, lanes: &[Lane], config: &QueueConfig) -> Vec<Item> {
         let waiting = self.alerts.items.len() + self.telemetry.items.len();
         let mut items = Vec::with_capacity(config.batch_events.min(waiting));
         let mut bytes = 0_u64;
-        for lane in [Lane::Alert, Lane::Telemetry] {
-            let waiting = self.lane(lane);
+        for lane in lanes {
+            let waiting = self.lane(*lane);
             while let Some(head) = waiting.items.front() {
                 let full = items.len() >= config.batch_events || bytes + head.bytes > config.batch_bytes;
                 if full && !items.is_empty() {
@@ -337,6 +346,11 @@ impl Inner {
                 items.push(head);
             }
         }
+        items
+    }
+
+    fn take(&mut self, config: &QueueConfig, now: Instant) -> Arc<Batch> {
+        let mut items = self.pop(&[Lane::Alert, Lane::Telemetry], config);
         // A reader likes the pipeline's order; a sink that catches up wants the alerts first.
         if !self.condition.failing && self.queued() == 0 {
             items.sort_by_key(|item| item.event.sequence);
@@ -345,6 +359,20 @@ impl Inner {
         self.flying = Some(Arc::clone(&batch));
         self.condition.busy_since = Some(now);
         batch
+    }
+
+    fn book(&mut self, batch: &Batch, answer: Result<Ack, SendFailure>) {
+        let (verdicts, failure) = match answer {
+            Ok(Ack::All) => (vec![Verdict::Delivered; batch.len()], None),
+            Ok(Ack::Each(verdicts)) => (verdicts, None),
+            Ok(Ack::Partly(verdicts, failure)) => (verdicts, Some(failure)),
+            Err(failure) => (vec![Verdict::Delivered; failure.delivered], Some(failure)),
+        };
+        self.settle(batch, verdicts);
+        match failure {
+            None => self.condition.recovered(),
+            Some(failure) => self.failed(&failure),
+        }
     }
 
     fn settle(&mut self, batch: &Batch, verdicts: Vec<Verdict>) {
@@ -373,7 +401,7 @@ impl Inner {
     /// Every event that waits or flies is dropped.
     fn drop_all(&mut self, reason: Reason) {
         self.condition.busy_since = None;
-        if let Some(batch) = self.flying.take() {
+        for batch in [self.flying.take(), self.flying_alerts.take()].into_iter().flatten() {
             for item in &batch.items {
                 self.release(item);
                 self.lose(item, reason);

@@ -107,13 +107,23 @@ impl SendFailure {
 /// call may block, but a call that awaits can be cut short when the agent stops.
 ///
 /// At-least-once: an event is delivered when `send` said so, and offered again when it did not.
-/// One call is in flight at a time; a sink that wants several requests in flight splits its batch.
+/// One call is in flight at a time, and one of its [twin](Sink::alert_slot); a sink that wants several
+/// requests in flight splits its batch.
 pub trait Sink {
     /// Sends a batch and waits for the destination's word.
     ///
     /// # Errors
     /// When the destination did not take the whole batch for a reason that is not any one event's.
     fn send(&mut self, batch: &Batch) -> impl Future<Output = Result<Ack, SendFailure>>;
+
+    /// A twin that sends alerts while a call of this one is under way, and shares what both learn of the
+    /// destination. Asked for once, at the start; none: alerts wait for the call.
+    fn alert_slot(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// When [`Sink::maintain`] wants to be called next although no event comes; none: not at all.
     fn maintenance_due(&self) -> Option<Instant> {

@@ -120,6 +120,13 @@ impl Opener {
         }
     }
 
+    /// The same servers, with files and connections of its own.
+    pub(crate) fn twin(&self) -> Self {
+        let login = self.login.as_ref().map(|(login, _)| login.clone());
+        let twin = Self::new(self.settings.clone(), login);
+        Self { servers: Arc::clone(&self.servers), ..twin }
+    }
+
     /// The client as files are now.
     ///
     /// # Errors

@@ -12,7 +12,8 @@ use crate::net::vitals::Vitals;
 use crate::sink::{Ack, Batch, FailureKind, SendFailure, Sink, Verdict};
 use hostward_event::encode::Form;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -29,13 +30,27 @@ pub(crate) struct Courier<W> {
     request_events: usize,
     pace: Pace,
     room: Room,
-    vitals: Vitals,
-    /// The destination has taken an event before: a refusal is then worth something.
-    has_delivered: bool,
     /// Requests in a row that broke off without a reply.
     cut_off: u32,
-    requests: u64,
-    split_requests: u64,
+    /// It is the one for alerts that overtake a call.
+    is_twin: bool,
+    learned: Arc<Learned>,
+}
+
+/// What a courier and its twin for alerts know together.
+struct Learned {
+    vitals: Mutex<Vitals>,
+    /// The destination has taken an event before: a refusal is then worth something.
+    has_delivered: AtomicBool,
+    requests: AtomicU64,
+    split_requests: AtomicU64,
+    alert_slot_calls: AtomicU64,
+}
+
+impl Learned {
+    fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a batch has come to.
@@ -61,12 +76,31 @@ impl<W: Wire> Courier<W> {
             request_events: settings.request_events,
             pace: Pace::new(settings.concurrency),
             room: Room::new(settings.request_bytes),
-            vitals: Vitals::new(settings.name.clone()),
+            learned: Arc::new(Learned {
+                vitals: Mutex::new(Vitals::new(settings.name.clone())),
+                has_delivered: AtomicBool::new(false),
+                requests: AtomicU64::new(0),
+                split_requests: AtomicU64::new(0),
+                alert_slot_calls: AtomicU64::new(0),
+            }),
             opener: Opener::new(settings, login),
-            has_delivered: false,
             cut_off: 0,
-            requests: 0,
-            split_requests: 0,
+            is_twin: false,
+        }
+    }
+
+    /// One request at a time, and the servers, the back-off and the counters of its original.
+    fn twin(&self) -> Self {
+        Self {
+            wire: Arc::clone(&self.wire),
+            form: self.form.clone(),
+            opener: self.opener.twin(),
+            request_events: self.request_events,
+            pace: Pace::new(1),
+            room: self.room.clone(),
+            cut_off: 0,
+            is_twin: true,
+            learned: Arc::clone(&self.learned),
         }
     }
 
@@ -101,7 +135,7 @@ impl<W: Wire> Courier<W> {
         loop {
             while run.failure.is_none() && flying.len() < self.pace.limit() {
                 let Some(part) = waiting.pop_front() else { break };
-                self.requests += 1;
+                self.learned.requests.fetch_add(1, Ordering::Relaxed);
                 let (wire, client) = (Arc::clone(&self.wire), client.clone());
                 flying.spawn(async move {
                     let start = Instant::now();
@@ -170,15 +204,17 @@ impl<W: Wire> Courier<W> {
             run.refused.extend(part.slots().map(|slot| (slot, why.clone())));
             return;
         }
-        self.split_requests += 1;
+        self.learned.split_requests.fetch_add(1, Ordering::Relaxed);
         let (first, second) = part.halves();
         waiting.push_front(second);
         waiting.push_front(first);
     }
 
     fn answer(&mut self, mut run: Run) -> Result<Ack, SendFailure> {
-        self.has_delivered |= run.delivered > 0;
-        if self.has_delivered {
+        if run.delivered > 0 {
+            self.learned.has_delivered.store(true, Ordering::Relaxed);
+        }
+        if self.learned.has_delivered.load(Ordering::Relaxed) {
             for (slot, why) in std::mem::take(&mut run.refused) {
                 run.settle(slot, Item::Rejected(why));
             }
@@ -188,20 +224,21 @@ impl<W: Wire> Courier<W> {
             run.fail(failure);
         }
         let rejected = run.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Rejected(_))).count();
+        let mut vitals = self.learned.vitals();
         if rejected > 0 {
-            self.vitals.rejected(u64::try_from(rejected).unwrap_or(u64::MAX));
+            vitals.rejected(u64::try_from(rejected).unwrap_or(u64::MAX));
         }
         let Some(failure) = run.failure else {
-            self.vitals.acked();
+            vitals.acked();
             return Ok(Ack::Each(run.verdicts));
         };
         if failure.kind == FailureKind::NeedsHelp {
             self.opener.forget_secrets();
         }
         if run.delivered > 0 {
-            self.vitals.progressed();
+            vitals.progressed();
         }
-        let failure = self.vitals.failed_with(failure.kind, failure.message, failure.retry_after);
+        let failure = vitals.failed_with(failure.kind, failure.message, failure.retry_after);
         Ok(Ack::Partly(run.verdicts, failure))
     }
 }
@@ -237,20 +274,29 @@ impl<W: Wire> Sink for Courier<W> {
         let client = self.wire.prepare().and_then(|()| self.opener.client());
         let client = match client {
             Ok(client) => client,
-            Err(failure) => return Err(self.vitals.failed(&failure)),
+            Err(failure) => return Err(self.learned.vitals().failed(&failure)),
         };
+        if self.is_twin {
+            self.learned.alert_slot_calls.fetch_add(1, Ordering::Relaxed);
+        }
         let records = self.records(batch);
         let run = self.run(&client, &records).await;
         self.answer(run)
     }
 
+    fn alert_slot(&self) -> Option<Self> {
+        Some(self.twin())
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
+        let counted = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let own = [
-            ("requests", self.requests),
-            ("split_requests", self.split_requests),
+            ("requests", counted(&self.learned.requests)),
+            ("split_requests", counted(&self.learned.split_requests)),
+            ("alert_slot_calls", counted(&self.learned.alert_slot_calls)),
             ("requests_at_once", u64::try_from(self.pace.limit()).unwrap_or(u64::MAX)),
             ("request_bytes_limit", u64::try_from(self.room.bytes()).unwrap_or(u64::MAX)),
         ];
-        [&own[..], &self.vitals.counters(), &self.wire.counters()].concat()
+        [&own[..], &self.learned.vitals().counters(), &self.wire.counters()].concat()
     }
 }

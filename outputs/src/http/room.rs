@@ -6,7 +6,7 @@ const LEAST_BYTES: usize = 16 << 10;
 const GROW_AFTER: u32 = 64;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Room {
     ceiling: usize,
     bytes: usize,

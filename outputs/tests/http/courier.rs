@@ -2,10 +2,11 @@
 
 use crate::common::{alert, telemetry_of, wait};
 use crate::engine::{self, block, documents};
-use crate::feed::{counter, events, push, settled, start, within};
+use crate::feed::{config, counter, events, push, settled, start, within};
 use crate::support::http::{Answer, Fake};
 use crate::support::proxy::{Fault, FaultProxy};
-use hostward_outputs::{Reason, State};
+use hostward_outputs::spool::SpoolConfig;
+use hostward_outputs::{Outputs, Reason, SinkSpec, SinkStatus, State};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +82,61 @@ fn alerts_go_out_before_telemetry_in_a_request_of_their_own() {
         .find(|request| documents(request).iter().any(|(stream, ..)| stream.contains("alert")))
         .unwrap();
     assert!(documents(&first).iter().all(|(stream, ..)| stream == "logs-hostward.alert-default"));
+}
+
+#[test]
+fn an_alert_does_not_wait_for_the_request_that_is_under_way() {
+    overtakes(start);
+}
+
+#[test]
+fn nor_does_an_alert_that_comes_from_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    overtakes(|text| {
+        let specs = config(text).into_iter().map(|config| SinkSpec { config, filter: None }).collect();
+        Outputs::start_spooled(specs, &SpoolConfig::default().resolved(dir.path())).unwrap()
+    });
+}
+
+fn overtakes(start: impl Fn(&str) -> Outputs) {
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = Arc::clone(&gate);
+    let is_alert = |request: &crate::support::http::Received| {
+        documents(request).iter().all(|(stream, ..)| stream.contains("alert"))
+    };
+    let has_refused = AtomicBool::new(false);
+    let (fake, store) = engine::start(move |request, _| {
+        // A throttled server: it sits on telemetry, and refuses the first alert that overtakes it.
+        let is_alert = is_alert(request);
+        while !is_alert && !open.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (is_alert && !has_refused.swap(true, Ordering::SeqCst)).then(|| Answer::new(503, ""))
+    });
+    let outputs = start(&block(&fake, "concurrency = 1\nqueue = { linger_ms = 300 }"));
+    push(&outputs, &events(1..=5));
+    wait(&outputs, "telemetry is under way", |status| status.in_flight == 5);
+    let overtaking: Vec<_> = (6..=8).map(alert).collect();
+    push(&outputs, &overtaking);
+    let overtaken = wait(&outputs, "the alerts are there", |status| status.delivered == 3);
+    assert_eq!((overtaken.in_flight, overtaken.failed_sends), (5, 1));
+    assert_eq!(store.ids(), ids(&overtaking));
+    assert!(counter(&settled_by(&outputs, &gate, 8), "alert_slot_calls") >= 2);
+
+    // The grace period of the end counts for both.
+    gate.store(false, Ordering::SeqCst);
+    push(&outputs, &events(11..=15));
+    wait(&outputs, "telemetry is under way", |status| status.in_flight == 5);
+    outputs.push(&alert(16));
+    let closed = outputs.close(Duration::from_millis(500)).remove(0);
+    assert!(closed.status.law_holds());
+    assert_eq!((closed.status.delivered, closed.left), (9, 5), "{:#?}", closed.status);
+    gate.store(true, Ordering::SeqCst);
+}
+
+fn settled_by(outputs: &hostward_outputs::Outputs, gate: &AtomicBool, accepted: u64) -> SinkStatus {
+    gate.store(true, Ordering::SeqCst);
+    settled(outputs, accepted)
 }
 
 #[test]
@@ -249,7 +305,7 @@ fn resets_half_open_connections_and_lost_replies_lose_nothing() {
         proxy.set(fault);
         push(&outputs, part);
         if fault != Fault::None {
-            let failed = |status: &hostward_outputs::SinkStatus| status.failed_sends > before.failed_sends;
+            let failed = |status: &SinkStatus| status.failed_sends > before.failed_sends;
             within(&outputs, Duration::from_secs(60), "the fault is felt", failed);
         }
         proxy.set(Fault::None);
