@@ -1,6 +1,6 @@
 //! Events for the sink under test, and waiting for what becomes of them.
 
-use hostward_event::event::{Action, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
+use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::Outcome;
 use hostward_event::process::Process;
 use hostward_event::raw::Args;
@@ -68,7 +68,7 @@ impl Feed {
             owner: Text::EMPTY,
             mode: Mode::Monitor,
             action: Action::Alert,
-            actor: "",
+            actor: Actor::None,
             outcome: Outcome::Alerted,
             detail: Text::EMPTY,
             matched_ns: 0,
