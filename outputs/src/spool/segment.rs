@@ -31,7 +31,7 @@ impl Lane {
         }
     }
 
-    /// The word in status, and the name of its directory.
+    /// Its word in configuration, status, and the spool's directory.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Alert => "alert",
