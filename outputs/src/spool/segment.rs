@@ -31,7 +31,8 @@ impl Lane {
         }
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// Its word in configuration, status, and the spool's directory.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Alert => "alert",
             Self::Telemetry => "telemetry",
