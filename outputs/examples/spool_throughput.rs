@@ -40,6 +40,13 @@ fn ratio(raw: u64, stored: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
+/// Memory of this process now; 0 where /proc does not tell.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// CPU time of this process so far.
 fn cpu() -> Duration {
     let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -55,6 +62,7 @@ fn lane(
     count: u64,
 ) -> Outcome {
     let config = config(&dir.join(what.replace(' ', "-")), durability);
+    let memory = resident_kib();
     let spool = Spool::open(&config, &["sink".to_owned()])?;
     let set = spool.set_of("sink");
     let (begin, cpu_begin) = (Instant::now(), cpu());
@@ -82,6 +90,8 @@ fn lane(
         ratio(counters.raw_bytes, counters.written_bytes),
         counters.synced,
     );
+    let grown = resident_kib().saturating_sub(memory);
+    println!("{what}: {grown} KiB more memory while nobody reads");
     drop(spool);
 
     let begin = Instant::now();
