@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// What is older than this when it is taken is a backlog, sent at the replay's pace.
 const BACKLOG_AGE_MS: i64 = 60_000;
+/// While a destination fails, an attempt takes no more than this: events that are decoded in vain, again and
+/// again, cost memory for nothing.
+const PROBE_EVENTS: usize = 64;
+const PROBE_BYTES: u64 = 1 << 18;
 /// Something waits and cannot be had just now: look again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// After a dead letter could not be written.
@@ -298,7 +302,12 @@ impl Supply for Backlog {
             (lanes, !inner.condition.failing, backlog.alerts.events + backlog.telemetry.events)
         };
         // The disk is read without the lock: status does not wait for it.
-        let records = self.reader.take(lanes, self.config.batch_events, self.config.batch_bytes);
+        let (events, bytes) = if in_order {
+            (self.config.batch_events, self.config.batch_bytes)
+        } else {
+            (PROBE_EVENTS.min(self.config.batch_events), PROBE_BYTES.min(self.config.batch_bytes))
+        };
+        let records = self.reader.take(lanes, events, bytes);
         let all = u64::try_from(records.len()).is_ok_and(|taken| taken >= everything);
         let oldest_ms = records.iter().map(|record| record.time_ns() / 1_000_000).min();
         let telemetry = records.iter().filter(|record| record.lane() == crate::Lane::Telemetry).count();

@@ -58,7 +58,7 @@ use intake::Due;
 use log::{Log, Setup, bit};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use storage::{DirStorage, Storage};
@@ -102,29 +102,58 @@ impl SinkSet {
 /// Wakes a keeper, or ends it.
 #[derive(Debug, Default)]
 struct Signal {
-    state: Mutex<(bool, bool)>,
+    state: Mutex<SignalState>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct SignalState {
+    kicked: bool,
+    ended: bool,
+    /// The keeper has nothing to do, and looks only once in a while.
+    resting: bool,
+}
+
 impl Signal {
+    fn lock(&self) -> MutexGuard<'_, SignalState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the keeper look at once.
     fn kick(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = true;
+        self.lock().kicked = true;
         self.changed.notify_all();
+    }
+
+    /// Ends a rest: there is something to do again, in the keeper's own time.
+    fn stir(&self) {
+        let mut state = self.lock();
+        if state.resting {
+            state.kicked = true;
+            drop(state);
+            self.changed.notify_all();
+        }
     }
 
     fn stop(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.lock().ended = true;
         self.changed.notify_all();
     }
 
-    /// Waits for a kick; true when it has to end.
-    fn wait(&self, at_most: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |state: &mut (bool, bool)| !state.0 && !state.1;
+    /// Waits for a kick, at most `tick`, or `rest` when there is nothing to do; true when it has to end. What
+    /// begins while `at_rest` is asked stirs.
+    fn wait(&self, tick: Duration, rest: Duration, at_rest: impl FnOnce() -> bool) -> bool {
+        self.lock().resting = true;
+        let at_rest = at_rest();
+        let mut state = self.lock();
+        state.resting = at_rest;
+        let idle = |state: &mut SignalState| !state.kicked && !state.ended;
+        let at_most = if at_rest { rest } else { tick };
         let waited = self.changed.wait_timeout_while(state, at_most, idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.0 = false;
-        state.1
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.kicked = false;
+        state.resting = false;
+        state.ended
     }
 }
 
@@ -382,6 +411,8 @@ fn write(shared: &Shared, at: usize) {
         let shares = log.write(block, &mut packer, now_ns());
         if log.config.durability == Durability::Sync || log.must_sync_first() {
             keeper.kick();
+        } else {
+            keeper.stir();
         }
         for (wake, share) in shared.wakes.iter().zip(shares) {
             if share.events > 0 {
@@ -403,7 +434,7 @@ fn keep(shared: &Shared, at: usize) {
         Durability::Sync | Durability::Os | Durability::Memory => PERSIST_EVERY,
     };
     let (mut persisted, mut enforced) = (Instant::now(), Instant::now());
-    while !signal.wait(tick) {
+    while !signal.wait(tick, ENFORCE_EVERY, || log.is_at_rest()) {
         let now = now_ns();
         log.sync(now);
         if enforced.elapsed() >= ENFORCE_EVERY || log.is_over() {

@@ -215,7 +215,8 @@ fn payload(file: &dyn StorageFile, header: &Header, block: &super::segment::Inde
     whole.then_some(raw)
 }
 
-fn check_file(storage: &dyn Storage, name: &str) -> FileCheck {
+/// None: every sink was done with it, and the agent has let go of it since it was listed.
+fn check_file(storage: &dyn Storage, name: &str) -> Option<FileCheck> {
     let mut check = FileCheck {
         name: name.to_owned(),
         bytes: 0,
@@ -233,6 +234,7 @@ fn check_file(storage: &dyn Storage, name: &str) -> FileCheck {
         Ok((blocks(&*file)?, file))
     });
     match opened {
+        Err(Errno::NOENT) => return None,
         Err(_) => check.unreadable = Some("it cannot be read"),
         Ok((None, _)) => check.unreadable = Some("its header is not valid"),
         Ok((Some(found), file)) => {
@@ -251,7 +253,7 @@ fn check_file(storage: &dyn Storage, name: &str) -> FileCheck {
             }
         }
     }
-    check
+    Some(check)
 }
 
 fn segments(storage: &dyn Storage) -> Result<Vec<(u64, bool)>, Errno> {
@@ -262,7 +264,8 @@ fn segments(storage: &dyn Storage) -> Result<Vec<(u64, bool)>, Errno> {
 
 fn check_lane(root: &Path, lane: Lane, storage: &dyn Storage) -> Result<LaneCheck, OfflineFailure> {
     let names = segments(storage).map_err(content(root, lane, "list"))?;
-    let files = names.into_iter().map(|(id, sealed)| check_file(storage, &file_name(id, sealed))).collect();
+    let check = |(id, sealed)| check_file(storage, &file_name(id, sealed));
+    let files = names.into_iter().filter_map(check).collect();
     let state = match storage.open(STATE) {
         Ok(file) => read_state(&*file, lane).map_err(content(root, lane, "read the state of"))?,
         Err(Errno::NOENT) => super::state::Read::default(),
@@ -367,9 +370,14 @@ fn export_all(
     let mut next = 0;
     for (id, sealed) in segments(&storage).map_err(content(root, lane, "list"))? {
         let found = storage.open(&file_name(id, sealed)).and_then(|file| Ok((blocks(&*file)?, file)));
-        let Ok((Some(found), file)) = found else {
-            exported.bad_blocks += 1;
-            continue;
+        let (found, file) = match found {
+            Ok((Some(found), file)) => (found, file),
+            // Every sink was done with it, and the agent has let go of it since it was listed.
+            Err(Errno::NOENT) => continue,
+            Ok((None, _)) | Err(_) => {
+                exported.bad_blocks += 1;
+                continue;
+            }
         };
         exported.bad_blocks += found.bad_stretches;
         for block in &found.index {

@@ -163,6 +163,9 @@ impl Reader {
             });
             log.settle(self.slot, outcomes, now);
         }
+        for keeper in &self.shared.keepers {
+            keeper.stir();
+        }
         written
     }
 

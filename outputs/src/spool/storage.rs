@@ -305,7 +305,12 @@ impl Storage for DirStorage {
     fn open(&self, name: &str) -> Result<Arc<dyn StorageFile>, Errno> {
         let flags =
             if self._lock.is_some() { FILE } else { FILE.difference(OFlags::RDWR).union(OFlags::RDONLY) };
-        let fd = rustix::fs::openat(&self.dir, name, flags, Mode::empty())?;
+        let open = |name: &str| rustix::fs::openat(&self.dir, name, flags, Mode::empty());
+        let fd = match (open(name), name.strip_suffix(".open")) {
+            // Who only looks has no lock, and the agent has sealed the segment meanwhile.
+            (Err(Errno::NOENT), Some(id)) if self._lock.is_none() => open(&format!("{id}.seg"))?,
+            (opened, _) => opened?,
+        };
         let mode = rustix::fs::fstat(&fd)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::RegularFile {
             return Err(Errno::NXIO);

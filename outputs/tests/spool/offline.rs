@@ -5,7 +5,7 @@ use crate::events::Events;
 use crate::tools::{GRACE, append, config, drain, names, until};
 use hostward_event::canonical;
 use hostward_outputs::spool::offline::{self, OfflineFailure, Selection};
-use hostward_outputs::spool::{LaneConfig, Lanes, OpenFailure, Settled, Spool, SpoolConfig};
+use hostward_outputs::spool::{LaneConfig, LaneStatus, Lanes, OpenFailure, Settled, Spool, SpoolConfig};
 use hostward_outputs::{Lane, Reason};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,9 @@ fn filled(dir: &Path) -> Spool {
         taken += records.len();
         reader.settle(&records, records.iter().map(|_| Settled::Delivered)).unwrap();
     }
+    // What waits for the writer waits for the sink, too: look only when all of it is in the files.
+    let written = |lane: &LaneStatus| lane.durable_seq >= lane.next_seq;
+    until("all of it on disk", || spool.status().lanes.iter().all(written).then_some(()));
     spool
 }
 

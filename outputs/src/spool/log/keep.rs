@@ -148,6 +148,14 @@ impl super::Segment {
 }
 
 impl Log {
+    /// Nothing is there to sync or to store: caps and room are all that a keeper has to look at.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let core = self.lock();
+        let synced =
+            core.unsynced.is_empty() && core.sealing.is_empty() && !core.file_dirty && !core.dir_dirty;
+        self.storage.is_none() || (synced && !core.state_dirty)
+    }
+
     /// Stores the cursors and books if they changed. The disk is waited for without the lock.
     pub(crate) fn persist(&self) -> bool {
         let (file, state) = {
