@@ -96,11 +96,7 @@ impl Backlog {
 
     /// Sends what it can until `deadline`; the rest stays in the spool.
     pub(crate) fn begin_close(&self, deadline: Instant) {
-        let mut inner = self.lock();
-        if inner.condition.phase == Phase::Open {
-            inner.condition.phase = Phase::Closing(deadline);
-        }
-        drop(inner);
+        self.lock().condition.begin_close(deadline);
         self.reader.wake();
     }
 

@@ -89,6 +89,13 @@ impl Condition {
         }
     }
 
+    /// What waits may leave until `deadline`.
+    pub(crate) fn begin_close(&mut self, deadline: Instant) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing(deadline);
+        }
+    }
+
     /// Until when events may still be sent; none while open.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {

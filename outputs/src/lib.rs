@@ -16,6 +16,10 @@
 //! The law, which [`SinkStatus::law_holds`] states and the tests assert at every moment they can
 //! read: `accepted = delivered + queued + in_flight + dropped{lane, reason}`.
 //!
+//! With a spool ([`Outputs::start_spooled`]) the events of all sinks but stdout wait on disk instead of in
+//! memory, with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry is per batch;
+//! network sinks bring their own pause in [`SendFailure::retry_after`].
+//!
 //! # What can go wrong
 //! - *A sink fails*: the events go back to the queue, the driver waits as long as the sink says and
 //!   tries again, for ever. Health says since when and why. Only the queue's bound drops.
@@ -25,10 +29,7 @@
 //! - *A sink's thread panics*: its state is failed, and what it is offered is counted as dropped.
 //!
 //! # Not here
-//! With a spool ([`Outputs::start_spooled`]) the events of all sinks but stdout wait on disk instead,
-//! with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry here is per
-//! batch; network sinks bring their own pause in [`SendFailure::retry_after`]. A filter arrives
-//! compiled, as a closure: the rule language belongs to `hostward-policy`.
+//! The rule language: a filter arrives compiled, as a closure, since that belongs to `hostward-policy`.
 
 mod backlog;
 mod condition;

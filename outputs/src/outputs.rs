@@ -216,14 +216,13 @@ impl Outputs {
             return;
         }
         let lane = lane(event);
-        let bytes = weigh(event);
         let queued_at = Instant::now();
         let mut spooled = SinkSet::NONE;
         for sink in &self.sinks {
             let wanted = sink.filter.as_ref().is_none_or(|wants| wants(event));
             match &sink.line {
                 Line::Memory(queue) if wanted => {
-                    queue.push(Item { event: Arc::clone(event), lane, bytes, queued_at });
+                    queue.push(Item { event: Arc::clone(event), lane, bytes: weigh(event), queued_at });
                 }
                 Line::Memory(queue) => queue.count_filtered(),
                 Line::Spool(backlog) if wanted => spooled = spooled.with(backlog.set),

@@ -90,11 +90,7 @@ impl Queue {
 
     /// Takes no more events; what is queued may leave until `deadline`.
     pub(crate) fn begin_close(&self, deadline: Instant) {
-        let mut inner = self.lock();
-        if inner.condition.phase == Phase::Open {
-            inner.condition.phase = Phase::Closing(deadline);
-        }
-        drop(inner);
+        self.lock().condition.begin_close(deadline);
         self.wake.notify_one();
     }
 
