@@ -36,9 +36,10 @@ impl Record {
         }
     }
 
-    /// True when `event.action`, text or list, holds `action`.
+    /// True for an event whose `event.action`, text or list, holds `action`. An alert carries its
+    /// trigger's action too and may reach the feed first, so alerts are left to [`Self::is_alert_of`].
     pub fn is(&self, action: &str) -> bool {
-        self.texts("event.action").contains(&action)
+        self.text("event.kind") != Some("alert") && self.texts("event.action").contains(&action)
     }
 
     /// True for an alert of the rule of this name.
