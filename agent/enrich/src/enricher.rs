@@ -6,8 +6,9 @@ use crate::workload::{Place, Workloads, is_root};
 use crate::{Config, Output, Stats};
 use hostward_event::event::{Body, Event, Surroundings};
 use hostward_event::fact::{Fact, Input, Lookup, Notice, SeedProcess};
-use hostward_event::process::{Process, Workload};
+use hostward_event::process::Process;
 use hostward_event::raw::{Gap, RawBody, RawEvent, RawTask};
+use hostward_event::workload::Workload;
 use hostward_event::{EventId, EventKind, IdMint, Text};
 use std::sync::Arc;
 
@@ -214,6 +215,7 @@ impl Enricher {
                 self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
             }
             Fact::Notice(notice) => self.notice(notice, out),
+            _ => {}
         }
     }
 

@@ -1,8 +1,9 @@
 //! Snapshots of a process, and how each source makes one.
 
 use hostward_event::fact::SeedProcess;
-use hostward_event::process::{Process, Workload};
+use hostward_event::process::Process;
 use hostward_event::raw::{Credentials, FileType, RawExec, RawTask};
+use hostward_event::workload::Workload;
 use hostward_event::{EntityId, Text};
 use std::sync::Arc;
 

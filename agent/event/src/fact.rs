@@ -3,8 +3,10 @@
 use crate::process::{AgentFacts, HostFacts, UserTable};
 use crate::raw::Args;
 use crate::raw::{Credentials, Gap, Inode, Namespaces, RawCgroup, RawEvent};
+use crate::workload::{ContainerFacts, PodFacts, Source};
 use crate::{EventId, Text};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A process that lived before the agent saw it, from the task iterator or from /proc.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -78,6 +80,41 @@ pub enum Fact {
         #[serde(default)]
         start_boot_ns: u64,
     },
+    /// The cgroup was removed; its id may be given to another.
+    CgroupGone {
+        /// The cgroup.
+        cgroup_id: u64,
+    },
+    /// A container, new or changed; whole each time.
+    Container(Arc<ContainerFacts>),
+    /// A container that its runtime no longer knows.
+    ContainerGone {
+        /// Full id.
+        id: Text,
+    },
+    /// Nobody who could be asked knows this container: the answer to a [`Lookup::Container`] that would
+    /// otherwise be waited for.
+    ContainerUnknown {
+        /// Full id.
+        id: Text,
+    },
+    /// A pod, new or changed; whole each time, as far as this source knows it.
+    Pod(Arc<PodFacts>),
+    /// A pod that this source no longer knows.
+    PodGone {
+        /// Its uid.
+        uid: Text,
+        /// Who tells it.
+        source: Source,
+    },
+    /// Whether anybody can be asked at all; told at the start and whenever it changes. While nobody can,
+    /// nothing is waited for.
+    Sources {
+        /// A container runtime, or an API server in its place, answers.
+        containers: bool,
+        /// An API server answers.
+        pods: bool,
+    },
     /// Something about the agent that belongs into the feed: started, rules reloaded, ….
     Notice(Notice),
 }
@@ -107,6 +144,18 @@ pub enum Lookup {
         pid: u32,
         /// Its start, CLOCK_BOOTTIME ns, so that a successor of the same pid is not taken for it.
         start_boot_ns: u64,
+    },
+    /// A container that was met and of which nobody told anything yet. [`Fact::Container`] and, for one of a
+    /// pod, [`Fact::Pod`] answer, or [`Fact::ContainerUnknown`].
+    Container {
+        /// Full id, as the cgroup tells it.
+        id: Text,
+        /// Runtime, as the cgroup tells it; may be empty.
+        runtime: Text,
+        /// Uid of the pod, as the cgroup tells it; may be empty.
+        pod_uid: Text,
+        /// A process in it.
+        pid: u32,
     },
     /// A process that acted and of which no fork, exec or seed was seen; [`Fact::Process`] answers.
     Process {

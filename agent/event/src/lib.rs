@@ -27,6 +27,7 @@ pub mod raw;
 pub mod redact;
 pub mod registry;
 pub mod text;
+pub mod workload;
 
 pub use event::{Alert, Event};
 pub use ids::{EntityId, EventId, IdMint};

@@ -1,6 +1,7 @@
-//! Processes, their workload, and the machine they run on, as events refer to them.
+//! Processes and the machine they run on, as events refer to them.
 
-use crate::raw::{Args, Credentials, FileType, Inode, Namespaces, RawCgroup};
+use crate::raw::{Args, Credentials, FileType, Inode, Namespaces};
+use crate::workload::Workload;
 use crate::{EntityId, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,42 +60,6 @@ pub struct Process {
     pub stdout: FileType,
     /// Where it runs.
     pub workload: Arc<Workload>,
-}
-
-/// What a cgroup stands for: a container, a systemd unit, a login session.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Workload {
-    /// cgroup as the kernel told it.
-    pub cgroup: RawCgroup,
-    /// Path below the hierarchy's root; empty until looked up.
-    pub path: Text,
-    /// The container, if it is one.
-    pub container: Option<Container>,
-    /// systemd unit, e.g. `ssh.service`; empty when none. For a login: `session-3.scope`.
-    pub unit: Text,
-    /// systemd slice, e.g. `system.slice`; empty when none.
-    pub slice: Text,
-}
-
-/// A container, as far as its cgroup tells.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Container {
-    /// Full id, 64 hex characters for the common runtimes.
-    pub id: Text,
-    /// `docker`, `containerd`, `cri-o`, `podman`, …; empty when the path does not tell.
-    pub runtime: Text,
-    /// Pod uid from the path; empty when not a pod.
-    pub pod_uid: Text,
-}
-
-impl Container {
-    /// The 12-character id that rules and people use.
-    pub fn short_id(&self) -> &[u8] {
-        let id = self.id.as_bytes();
-        id.get(..12).unwrap_or(id)
-    }
 }
 
 /// Facts of the machine for `host.*`.

@@ -111,6 +111,8 @@ impl Host {
                 let path = self.cgroup_path(cgroup_id, pid, start_boot_ns)?;
                 Some(Fact::CgroupPath { cgroup_id, path, pid, start_boot_ns })
             }
+            // Runtimes and the Kubernetes API are asked, each on a task of its own.
+            Lookup::Container { .. } => None,
         }
     }
 

@@ -33,12 +33,14 @@ mod clock;
 mod host;
 mod machine;
 mod proc;
+mod sources;
 mod users;
 
 pub use cgroups::{CgroupMode, Hierarchies};
 pub use clock::{boot_ns, clock_offset_ns};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};
+pub use sources::{Board, SourceReport, SourceState};
 pub use users::{UserWatch, users};
 
 use std::fs::File;

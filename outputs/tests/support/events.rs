@@ -3,10 +3,11 @@
 
 use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::Outcome;
-use hostward_event::process::{AgentFacts, Container, HostFacts, Process, UserTable, Workload};
+use hostward_event::process::{AgentFacts, HostFacts, Process, UserTable};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, Inode, Namespaces, OpenCall, RawCgroup, RawConnect, RawOpen, Rung, Source,
 };
+use hostward_event::workload::{Container, Workload};
 use hostward_event::{Event, EventKind, IdMint, Text};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -190,7 +191,7 @@ impl Events {
                 container: inside.then(|| Container {
                     id: id.as_str().into(),
                     runtime: "docker".into(),
-                    pod_uid: Text::EMPTY,
+                    ..Container::default()
                 }),
                 unit: "app.service".into(),
                 slice: "system.slice".into(),

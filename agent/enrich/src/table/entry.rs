@@ -1,7 +1,8 @@
 //! One process of the table.
 
 use crate::image::{Grade, Identity, Image, Observed};
-use hostward_event::process::{Process, Workload};
+use hostward_event::process::Process;
+use hostward_event::workload::Workload;
 use std::sync::Arc;
 
 /// How many former images are kept. Two cover a wrapper that execs a wrapper; a third exec within

@@ -11,7 +11,8 @@ use crate::image::Identity;
 use crate::{Config, MAX_LINEAGE};
 use entry::Link;
 use hostward_event::IdMint;
-use hostward_event::process::{Process, Workload};
+use hostward_event::process::Process;
+use hostward_event::workload::Workload;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@ use super::entry::{Entry, Link};
 use super::{Standing, Table, Who};
 use crate::image::{Birth, Grade, Identity, Observed, executed, inferred, inherited, told};
 use hostward_event::fact::SeedProcess;
-use hostward_event::process::Workload;
 use hostward_event::raw::{RawExec, RawTask};
+use hostward_event::workload::Workload;
 use std::sync::Arc;
 
 impl Table {

@@ -4,8 +4,8 @@ mod names;
 
 use crate::bounded::Bounded;
 use hostward_event::Text;
-use hostward_event::process::{Container, Workload};
 use hostward_event::raw::RawCgroup;
+use hostward_event::workload::{Container, Workload};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -169,6 +169,7 @@ fn describe(cgroup: &RawCgroup, path: &[u8]) -> (Workload, bool) {
         id: Text::copy(found.id),
         runtime: Text::from_static(found.runtime),
         pod_uid: Text::from(found.pod_uid),
+        ..Container::default()
     });
     let workload = Workload {
         cgroup: RawCgroup {

@@ -3,7 +3,8 @@
 use super::render::{arguments, command_line, event_type};
 use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags};
 use crate::event::Body;
-use crate::process::{Container, Process};
+use crate::process::Process;
+use crate::workload::Container;
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 

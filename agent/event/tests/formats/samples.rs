@@ -2,11 +2,12 @@
 
 use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::{Notice, Outcome};
-use hostward_event::process::{AgentFacts, Container, HostFacts, Process, UserTable, Workload};
+use hostward_event::process::{AgentFacts, HostFacts, Process, UserTable};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawConnect, RawOpen,
     Rung, Source,
 };
+use hostward_event::workload::{Container, Workload};
 use hostward_event::{Event, EventKind, IdMint, Text};
 use std::sync::Arc;
 
@@ -119,6 +120,7 @@ fn container() -> Arc<Workload> {
             id: Text::from("3f4e1dd9b0c2a1d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"),
             runtime: Text::from("docker"),
             pod_uid: Text::from("4ff79cf0-1111-2222-3333-444455556666"),
+            ..Container::default()
         }),
         unit: Text::from("docker-1.scope"),
         slice: Text::from("system.slice"),

@@ -1,8 +1,9 @@
 //! Events made by hand.
 
 use hostward_event::event::{Body, Surroundings};
-use hostward_event::process::{Container, Process, Workload};
+use hostward_event::process::Process;
 use hostward_event::raw::{Args, Endpoint, FileType, Inode, OpenCall, RawConnect, RawOpen, Rung, Source};
+use hostward_event::workload::{Container, Workload};
 use hostward_event::{Event, EventId, Text};
 use hostward_policy::{Loaded, RuleFile, RuleSet};
 use std::net::SocketAddr;
