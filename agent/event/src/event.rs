@@ -73,6 +73,8 @@ pub struct Event {
     pub around: Arc<Surroundings>,
     /// What happened.
     pub body: Body,
+    /// It went out before its container was known.
+    pub partial: bool,
     /// A rule matched: this record is the alert, the rest is what triggered it.
     pub alert: Option<Arc<Alert>>,
 }

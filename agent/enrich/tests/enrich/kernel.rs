@@ -139,6 +139,7 @@ pub(crate) fn feed(enricher: &mut Enricher, input: &Input) -> (Vec<Arc<Event>>, 
         match output {
             Output::Event(event) => events.push(event),
             Output::Lookup(lookup) => lookups.push(lookup),
+            Output::Early(_) => {}
         }
     }
     (events, lookups)

@@ -153,6 +153,7 @@ fn event(n: u64, body: Body) -> Event {
         session_leader: Some(leader),
         around: around(),
         body,
+        partial: false,
         alert: None,
     };
     if matches!(event.body, Body::Gap(_) | Body::Agent(_)) {
