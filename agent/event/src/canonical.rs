@@ -169,13 +169,18 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
     };
     let loaded: Loaded =
         rmp_serde::from_slice(content).map_err(|error| DecodeFailure::Content(error.to_string()))?;
-    let mut process = loaded.process;
-    if let Some(process) = &mut process
+    let (mut process, mut lineage, mut session_leader) =
+        (loaded.process, loaded.lineage, loaded.session_leader);
+    let inside = process.as_ref().and_then(|process| process.workload.container.as_ref());
+    if let Some(id) = inside.map(|container| container.id.clone())
         && (loaded.container.is_some() || loaded.pod.is_some())
     {
-        let workload = &mut Arc::make_mut(process).workload;
-        if let Some(container) = &mut Arc::make_mut(workload).container {
-            (container.facts, container.pod) = (loaded.container, loaded.pod);
+        for process in process.iter_mut().chain(&mut lineage).chain(&mut session_leader) {
+            if process.workload.container.as_ref().is_some_and(|container| container.id == id)
+                && let Some(container) = &mut Arc::make_mut(&mut Arc::make_mut(process).workload).container
+            {
+                (container.facts, container.pod) = (loaded.container.clone(), loaded.pod.clone());
+            }
         }
     }
     let users = UserTable { users: loaded.users, groups: loaded.groups };
@@ -187,8 +192,8 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         source: loaded.source,
         tid: loaded.tid,
         process,
-        lineage: loaded.lineage,
-        session_leader: loaded.session_leader,
+        lineage,
+        session_leader,
         around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users }),
         body: loaded.body,
         partial: loaded.partial,

@@ -123,8 +123,13 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("container.image.tag", Type::Text, "tag of the image", |e, _| {
         facts(e).map_or(Value::Missing, |f| some_bytes(f.image.name_and_tag().1))
     })
+    .shows(&["container.image.tag"])
+    .needs(Need::Runtime),
+    Field::new("container.image.tags", Type::List, "tag of the image, as ECS has it: a list", |e, _| {
+        let tag = facts(e).map(|f| f.image.name_and_tag().1).filter(|tag| !tag.is_empty());
+        Value::some_list(tag.into_iter().map(Cow::Borrowed).collect())
+    })
     .ecs("container.image.tag")
-    .ocsf("process.container.image.tag")
     .needs(Need::Runtime),
     Field::new("container.image.digest", Type::Text, "digest of the image, as a registry knows it", |e, _| {
         facts(e).and_then(|f| f.image.digests.first()).map_or(Value::Missing, Value::some_text)
