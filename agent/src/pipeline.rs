@@ -82,6 +82,8 @@ pub struct Pipeline<C> {
     sequence: u64,
     counts: Counts,
     outputs: Vec<Output>,
+    /// The last event time, when no more inputs come.
+    finished_ns: Option<u64>,
 }
 
 impl<C: Clock> Pipeline<C> {
@@ -105,6 +107,7 @@ impl<C: Clock> Pipeline<C> {
             sequence: 0,
             counts: Counts::default(),
             outputs: Vec::new(),
+            finished_ns: None,
         }
     }
 
@@ -149,6 +152,8 @@ impl<C: Clock> Pipeline<C> {
     pub fn finish(&mut self, effects: &mut Vec<Effect>) {
         let mut outputs = Vec::new();
         self.enricher.finish(&mut outputs);
+        // A capture has ended by now: what the clock says here could not be replayed.
+        self.finished_ns = Some(self.enricher.now_ns());
         for output in outputs {
             if let Output::Event(event) = output {
                 self.observe(event, effects);
@@ -171,7 +176,7 @@ impl<C: Clock> Pipeline<C> {
         if matched.is_empty() {
             return;
         }
-        let matched_boot_ns = self.clock.boot_ns();
+        let matched_boot_ns = self.finished_ns.unwrap_or_else(|| self.clock.boot_ns());
         for rule in matched {
             let decision = policy.decide(rule, &event);
             let mut alert = self.alert_of(rule, &event, decision, matched_boot_ns);
@@ -200,6 +205,9 @@ impl<C: Clock> Pipeline<C> {
         let policy = Arc::clone(&self.policy);
         let mut matched = Vec::new();
         policy.rules.matches_early(event, &mut matched);
+        if matched.is_empty() {
+            return;
+        }
         let now = self.clock.boot_ns();
         for rule in matched {
             let Some(decision) = policy.decide_early(rule, event) else { continue };
@@ -343,3 +351,6 @@ impl<C: Clock> Pipeline<C> {
         self.clock_offset_ns.saturating_add_unsigned(boot_ns)
     }
 }
+
+#[cfg(test)]
+mod tests;

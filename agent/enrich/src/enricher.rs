@@ -24,7 +24,7 @@ pub struct Enricher {
     clock_offset_ns: i64,
     sequence: u64,
     /// The latest event time that was met.
-    pub(crate) now_ns: u64,
+    now_ns: u64,
     pub(crate) root_lookups: bool,
     seeds: u64,
     lookups: u64,
@@ -84,6 +84,11 @@ impl Enricher {
             complete: self.owners.complete,
             partial: self.owners.partial,
         }
+    }
+
+    /// The latest event time that was met, CLOCK_BOOTTIME ns.
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
     }
 
     /// The living process of this pid, as far as it is known.

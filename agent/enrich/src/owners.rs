@@ -103,7 +103,7 @@ impl Enricher {
     fn hold(&mut self, id: &Text, event: Event, out: &mut Vec<Output>) {
         let event = Arc::new(event);
         out.push(Output::Early(event.clone()));
-        if let Some(oldest) = self.owners.hold.push(id, event, self.now_ns) {
+        if let Some(oldest) = self.owners.hold.push(id, event, self.now_ns()) {
             self.give_up(&oldest, out);
         }
     }
@@ -148,7 +148,7 @@ impl Enricher {
 
     /// Waits no longer for this container.
     fn give_up(&mut self, id: &Text, out: &mut Vec<Output>) {
-        let nameless = Nameless { events: 0, last: None, asked_ns: self.now_ns };
+        let nameless = Nameless { events: 0, last: None, asked_ns: self.now_ns() };
         if self.owners.nameless.find(id.clone()).is_none() {
             drop(self.owners.nameless.insert(id.clone(), nameless));
         }
@@ -156,7 +156,7 @@ impl Enricher {
     }
 
     pub(crate) fn release_due(&mut self, out: &mut Vec<Output>) {
-        while let Some(id) = self.owners.hold.due(self.now_ns) {
+        while let Some(id) = self.owners.hold.due(self.now_ns()) {
             self.give_up(&id, out);
         }
     }
@@ -182,8 +182,8 @@ impl Enricher {
                     self.known_now(|container| container.pod_uid == uid, out);
                 }
             }
-            Fact::ContainerGone { id } => self.workloads.directory.container_gone(id, self.now_ns),
-            Fact::PodGone { uid, source } => self.workloads.directory.pod_gone(uid, *source, self.now_ns),
+            Fact::ContainerGone { id } => self.workloads.directory.container_gone(id, self.now_ns()),
+            Fact::PodGone { uid, source } => self.workloads.directory.pod_gone(uid, *source, self.now_ns()),
             Fact::ContainerUnknown { id } => {
                 if self.owners.hold.waiting().any(|(waiting, _)| waiting == id) {
                     self.give_up(id, out);
@@ -243,11 +243,11 @@ impl Enricher {
             action: Text::from_static("update"),
             message: Text::from(message),
             success: true,
-            boot_ns: self.now_ns,
+            boot_ns: self.now_ns(),
         };
-        let id = self.table.mint.event(EventKind::Agent, 0, events, self.now_ns);
+        let id = self.table.mint.event(EventKind::Agent, 0, events, self.now_ns());
         let id = self.table.mint.derived(id, container.id.as_bytes());
-        let mut event = self.made(id, self.now_ns, Body::Agent(notice), Some(process));
+        let mut event = self.made(id, self.now_ns(), Body::Agent(notice), Some(process));
         self.complete(&mut event);
         out.push(Output::Event(Arc::new(event)));
     }
