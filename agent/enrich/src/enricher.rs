@@ -148,6 +148,14 @@ impl Enricher {
                 (self.table.exit(task, workload, at_ns), body)
             }
             RawBody::Open(open) => (self.act(task, at_ns, out), Body::Open(open.clone())),
+            RawBody::Cgroup(change) => {
+                if change.removed {
+                    self.workloads.gone(change.id, at_ns);
+                } else {
+                    self.workloads.made(change.id, &change.path);
+                }
+                (self.act(task, at_ns, out), Body::Cgroup(change.clone()))
+            }
             RawBody::Connect(connect) => (self.act(task, at_ns, out), Body::Connect(connect.clone())),
         };
         let Who { process, lineage, session_leader } = who;
@@ -252,7 +260,6 @@ impl Enricher {
                 self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
             }
             Fact::Notice(notice) => self.notice(notice, out),
-            Fact::CgroupGone { cgroup_id } => self.workloads.gone(*cgroup_id, self.now_ns),
             Fact::Container(_)
             | Fact::ContainerGone { .. }
             | Fact::ContainerUnknown { .. }

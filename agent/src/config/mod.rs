@@ -106,13 +106,15 @@ pub struct Telemetry {
     pub exit: bool,
     /// Connection attempts.
     pub connect: bool,
+    /// cgroups made and removed.
+    pub cgroup: bool,
     /// Opens of files.
     pub opens: Opens,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { exec: true, fork: true, exit: true, connect: true, opens: Opens::Watched }
+        Self { exec: true, fork: true, exit: true, connect: true, cgroup: false, opens: Opens::Watched }
     }
 }
 

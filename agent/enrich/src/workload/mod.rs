@@ -144,6 +144,15 @@ impl Workloads {
         Arc::new(workload)
     }
 
+    /// The cgroup was made, and nothing is in it yet. From now on its whole path is known.
+    pub(crate) fn made(&mut self, cgroup_id: u64, path: &Text) {
+        let parts = components(path.as_bytes());
+        let mut names = parts.iter().rev().map(|name| Text::copy(name));
+        let (leaf, parent) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+        let cgroup = RawCgroup { id: cgroup_id, v1: false, leaf, parent };
+        self.keep(Key { v1: false, id: cgroup_id }, describe(&cgroup, path.as_bytes()));
+    }
+
     /// The cgroup was removed: what runs in it has ended, and late records of it are still to come.
     pub(crate) fn gone(&mut self, cgroup_id: u64, now_ns: u64) {
         self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), cgroup_id));

@@ -3,7 +3,7 @@
 use hostward_enrich::{Enricher, Fact, Input, Lookup, Output};
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
 };
 use hostward_event::{Event, Text};
 use std::sync::Arc;
@@ -104,6 +104,10 @@ impl Proc {
             created: false,
         };
         self.raw(at, RawBody::Open(Box::new(open)))
+    }
+
+    pub(crate) fn cgroup(&self, id: u64, path: &str, removed: bool, at: u64) -> Input {
+        self.raw(at, RawBody::Cgroup(RawCgroupChange { id, path: path.into(), removed }))
     }
 
     pub(crate) fn exit(&self, at: u64) -> Input {

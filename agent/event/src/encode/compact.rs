@@ -113,6 +113,12 @@ fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
             address(view, connect, &mut line.text)?;
             result(view, line)?;
         }
+        Body::Cgroup(change) => {
+            line.ink(Ink::Dim, |out| out.write_str("cgroup "))?;
+            who(view, line)?;
+            line.text.push_str(if change.removed { " removed " } else { " made " });
+            shown(view, "hostward.cgroup.changed.path", change.path.as_bytes(), &mut line.text)?;
+        }
         Body::Gap(_) => {
             line.ink(Ink::Red, |out| out.write_str("LOST   "))?;
             field(view, "message", &mut line.text)?;

@@ -4,8 +4,10 @@
 //! Kubernetes API told, and missing until then; `enrichment.partial` says when an event went out without.
 
 use super::{ArgKind, Arg, Field, Need, Type, Value};
+use crate::event::Body;
+use crate::raw::RawCgroupChange;
 use crate::workload::{Container, ContainerFacts, Mount, PodFacts};
-use crate::{Event, Text};
+use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -77,6 +79,12 @@ fn digests(event: &Event) -> Value<'_> {
     let list = facts(event).map(|facts| facts.image.digests.iter().map(|text| Cow::Borrowed(text.as_bytes())));
     list.map_or(Value::Missing, |list| Value::some_list(list.collect()))
 }
+
+fn change(event: &Event) -> Option<&RawCgroupChange> {
+    if let Body::Cgroup(change) = &event.body { Some(change) } else { None }
+}
+
+const CGROUPS: KindSet = KindSet::of(&[EventKind::Cgroup]);
 
 pub(super) const FIELDS: &[Field] = &[
     Field::new(
@@ -276,6 +284,14 @@ pub(super) const FIELDS: &[Field] = &[
         of_pod(e, |p| &p.cluster_id)
     })
     .needs(Need::Runtime),
+    Field::wire("hostward.cgroup.changed.path", Type::Text, "path of the cgroup that was made or removed", |e, _| {
+        change(e).map_or(Value::Missing, |change| Value::some_text(&change.path))
+    })
+    .on(CGROUPS),
+    Field::wire("hostward.cgroup.changed.id", Type::Number, "id of the cgroup that was made or removed", |e, _| {
+        change(e).map(|change| change.id).into()
+    })
+    .on(CGROUPS),
     Field::new("enrichment.partial", Type::Bool, "sent before its container was known; an `update` follows", |e, _| {
         if e.partial { true.into() } else { Value::Missing }
     })
