@@ -4,10 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Limit of the first wait.
 const FIRST_LIMIT: Duration = Duration::from_secs(1);
-/// A draw near zero must not make a hot loop.
-const FLOOR: Duration = Duration::from_millis(100);
 
-/// Waits that grow, spread so that a fleet does not come back at once.
+/// Waits that grow, spread over their second half so that a fleet does not come back at once.
 #[derive(Debug)]
 pub(super) struct Pace {
     failures: u32,
@@ -32,7 +30,7 @@ impl Pace {
 
     fn draw(&self, asked: Option<Duration>, chance: f64) -> Duration {
         let limit = FIRST_LIMIT.saturating_mul(1 << self.failures.min(10)).min(self.longest);
-        let wait = limit.mul_f64(chance.clamp(0.0, 1.0)).max(FLOOR);
+        let wait = limit.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
         match asked.map(|asked| asked.min(self.longest)) {
             Some(asked) => asked + wait.min(asked / 4),
             None => wait,
@@ -61,13 +59,13 @@ mod tests {
         let mut limits = Vec::new();
         for _ in 0..8 {
             limits.push(pace.draw(None, 1.0).as_secs());
-            assert!(pace.wait(None) >= FLOOR);
+            assert!(pace.wait(None) >= FIRST_LIMIT / 2);
         }
         assert_eq!(limits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(pace.draw(Some(Duration::from_secs(20)), 1.0), Duration::from_secs(25));
-        assert_eq!(pace.draw(Some(Duration::from_secs(86_400)), 0.0), Duration::from_millis(60_100));
+        assert_eq!(pace.draw(Some(Duration::from_secs(86_400)), 0.0), Duration::from_secs(75));
         pace.reset();
-        assert_eq!(pace.draw(None, 0.0), FLOOR);
+        assert_eq!(pace.draw(None, 0.0), FIRST_LIMIT / 2);
     }
 
     #[test]

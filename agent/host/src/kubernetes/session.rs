@@ -61,7 +61,7 @@ impl Session {
         facts: mpsc::Sender<Fact>,
         board: Board,
     ) -> Self {
-        Self {
+        let session = Self {
             selector: format!("spec.nodeName={node}"),
             node,
             client: Client::new(access, config.request_timeout()),
@@ -75,12 +75,13 @@ impl Session {
             server_version: String::new(),
             is_node_missing: false,
             config,
-        }
+        };
+        session.report(SourceState::Connecting, "not asked yet".to_owned());
+        session
     }
 
     /// Until nobody takes facts any more.
     pub(super) async fn run(mut self) {
-        self.report(SourceState::Connecting, "not asked yet".to_owned());
         let mut pace = Pace::new(Duration::from_secs(self.config.retry_max_s));
         while !self.facts.is_closed() {
             self.watching_since = None;
