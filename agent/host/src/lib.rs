@@ -26,11 +26,12 @@
 //!   here may run on the event path.
 //!
 //! # Not here
-//! What the paths mean (`hostward-enrich`), container runtimes' sockets and Kubernetes.
+//! What the paths mean (`hostward-enrich`).
 
 mod cgroups;
 mod clock;
 mod host;
+pub mod kubernetes;
 mod machine;
 mod proc;
 mod sources;
