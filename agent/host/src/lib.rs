@@ -28,12 +28,15 @@
 //! # Not here
 //! What the paths mean (`hostward-enrich`).
 
+mod body;
 mod cgroups;
 mod clock;
 mod host;
 pub mod kubernetes;
 mod machine;
+mod pace;
 mod proc;
+mod runtime;
 mod sources;
 mod users;
 
@@ -41,6 +44,7 @@ pub use cgroups::{CgroupMode, Hierarchies};
 pub use clock::{boot_ns, clock_offset_ns};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};
+pub use runtime::{RuntimeConfig, RuntimeProblem, Runtimes};
 pub use sources::{Board, SourceReport, SourceState};
 pub use users::{UserWatch, users};
 

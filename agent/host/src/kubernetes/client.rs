@@ -2,8 +2,8 @@
 
 use super::access::{Access, AccessFailure, Door};
 use super::objects::Status;
-use super::pace::parse_retry_after;
-use hostward_event::Text;
+use crate::body::{self, BodyFault, Lines, shown};
+use crate::pace::parse_retry_after;
 use reqwest::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -14,8 +14,6 @@ use tokio::time::timeout;
 pub(super) const MAX_BYTES: usize = 8 << 20;
 /// Of an answer that tells of an error no more is read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
-/// A server's own words are shown so far.
-const MAX_SHOWN_CHARS: usize = 200;
 
 pub(super) const JSON: &str = "application/json";
 /// Metadata alone, without specification and status; old servers give the whole.
@@ -29,6 +27,8 @@ pub(super) enum Fault {
     Access(#[from] AccessFailure),
     #[error("no connection: {0}")]
     Network(String),
+    #[error("{}", BodyFault::TooLarge(MAX_BYTES))]
+    TooLarge,
     #[error("no answer within {} s", .0.as_secs())]
     Silent(Duration),
     #[error(
@@ -46,10 +46,17 @@ pub(super) enum Fault {
     Busy { status: u16, message: String, after: Option<Duration> },
     #[error("it answers {status}: {message}")]
     Status { status: u16, message: String },
-    #[error("an answer is longer than 8 MiB")]
-    TooLarge,
     #[error("an answer makes no sense: {0}")]
     Nonsense(String),
+}
+
+impl From<BodyFault> for Fault {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Network(why) => Self::Network(why),
+            BodyFault::TooLarge(_) => Self::TooLarge,
+        }
+    }
 }
 
 impl Fault {
@@ -73,12 +80,6 @@ impl Fault {
             _ => Self::Status { status, message },
         }
     }
-}
-
-/// Foreign text, short and without anything that drives a terminal.
-pub(super) fn shown(text: &str) -> String {
-    let end = text.char_indices().nth(MAX_SHOWN_CHARS).map_or(text.len(), |(at, _)| at);
-    Text::from(text.get(..end).unwrap_or_default()).to_string()
 }
 
 /// See the module.
@@ -113,15 +114,8 @@ impl Client {
     ) -> Result<T, Fault> {
         let limit = self.limit;
         let whole = async {
-            let mut response = self.ask(path, query, accept).await?;
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(network)? {
-                if body.len() + chunk.len() > MAX_BYTES {
-                    return Err(Fault::TooLarge);
-                }
-                body.extend_from_slice(&chunk);
-            }
-            parse(&body)
+            let response = self.ask(path, query, accept).await?;
+            parse(&body::whole(response, MAX_BYTES).await?)
         };
         timeout(limit, whole).await.unwrap_or(Err(Fault::Silent(limit)))
     }
@@ -131,7 +125,7 @@ impl Client {
         let limit = self.limit;
         let response =
             timeout(limit, self.ask(path, query, JSON)).await.unwrap_or(Err(Fault::Silent(limit)))?;
-        Ok(Lines { response, buffer: Vec::new(), searched: 0 })
+        Ok(Lines::new(response, MAX_BYTES))
     }
 
     /// A 401 makes the token be read again, once; it may have been renewed a moment ago.
@@ -191,48 +185,11 @@ async fn refusal(mut response: Response) -> Fault {
     }
 }
 
-/// reqwest's own text names the URL and not the reason, which is its innermost source.
 fn network(error: reqwest::Error) -> Fault {
-    let mut reason: &dyn std::error::Error = &error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    Fault::Network(shown(&reason.to_string()))
+    Fault::Network(body::reason(&error))
 }
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     // serde's words may quote what the server wrote.
     serde_json::from_slice(bytes).map_err(|error| Fault::Nonsense(shown(&error.to_string())))
-}
-
-/// Lines of an answer that goes on.
-#[derive(Debug)]
-pub(super) struct Lines {
-    response: Response,
-    buffer: Vec<u8>,
-    searched: usize,
-}
-
-impl Lines {
-    /// The next line; none: the answer ended, and what stood behind the last line end was none. May be dropped
-    /// and called again: nothing is lost.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, Fault> {
-        loop {
-            let fresh = self.buffer.get(self.searched..).unwrap_or_default();
-            if let Some(at) = fresh.iter().position(|byte| *byte == b'\n') {
-                let rest = self.buffer.split_off(self.searched + at + 1);
-                let line = std::mem::replace(&mut self.buffer, rest);
-                self.searched = 0;
-                return Ok(Some(line));
-            }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > MAX_BYTES {
-                return Err(Fault::TooLarge);
-            }
-            match self.response.chunk().await.map_err(network)? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk),
-                None => return Ok(None),
-            }
-        }
-    }
 }

@@ -41,7 +41,6 @@ mod files;
 mod kubeconfig;
 mod objects;
 mod owners;
-mod pace;
 mod session;
 mod store;
 

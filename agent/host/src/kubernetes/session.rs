@@ -1,13 +1,14 @@
 //! The task: list, watch, and what to do when either fails.
 
 use super::access::Access;
-use super::client::{Client, Fault, JSON, Lines, METADATA, parse, shown};
+use super::client::{Client, Fault, JSON, METADATA, parse};
 use super::config::KubernetesConfig;
 use super::facts;
 use super::objects::{Event, Kind, Object, Pod, PodList, Status, Version};
 use super::owners::Relations;
-use super::pace::Pace;
 use super::store::{Known, Store};
+use crate::body::{Lines, shown};
+use crate::pace::Pace;
 use crate::sources::{Board, SourceReport, SourceState};
 use hostward_event::Text;
 use hostward_event::fact::Fact;

@@ -7,22 +7,22 @@ const FIRST_LIMIT: Duration = Duration::from_secs(1);
 
 /// Waits that grow, spread over their second half so that a fleet does not come back at once.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     failures: u32,
     longest: Duration,
 }
 
 impl Pace {
-    pub(super) const fn new(longest: Duration) -> Self {
+    pub(crate) const fn new(longest: Duration) -> Self {
         Self { failures: 0, longest }
     }
 
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// Something failed. What the server asks for is the least, though no more than the longest wait.
-    pub(super) fn wait(&mut self, asked: Option<Duration>) -> Duration {
+    pub(crate) fn wait(&mut self, asked: Option<Duration>) -> Duration {
         let wait = self.draw(asked, fastrand::f64());
         self.failures = self.failures.saturating_add(1);
         wait
@@ -39,7 +39,7 @@ impl Pace {
 }
 
 /// Reads the value of `Retry-After`: seconds, or an HTTP date; none: it is neither.
-pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));
