@@ -30,17 +30,23 @@
 
 mod cgroups;
 mod clock;
+mod hash;
 mod host;
+mod inside;
 pub mod kubernetes;
 mod machine;
+mod packages;
+mod place;
 mod proc;
 mod sources;
 mod users;
 
 pub use cgroups::{CgroupMode, Hierarchies};
 pub use clock::{boot_ns, clock_offset_ns};
+pub use hash::{HashFailure, Hasher, Sha256};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};
+pub use packages::{Package, Packages};
 pub use sources::{Board, SourceReport, SourceState};
 pub use users::{UserWatch, users};
 

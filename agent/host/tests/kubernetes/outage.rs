@@ -59,6 +59,10 @@ fn a_version_that_the_server_forgot() {
     agent.wait("what is so now", |agent| agent.has("comes") && !agent.has("goes"));
     agent.wait_ok();
     assert_eq!(agent.pods.len(), 2);
+    assert_eq!(
+        agent.told, 4,
+        "listed again: a watch that went on would have told the one that came and went"
+    );
 }
 
 #[test]
