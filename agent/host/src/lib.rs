@@ -38,6 +38,8 @@ mod machine;
 mod packages;
 mod place;
 mod proc;
+#[cfg(test)]
+mod skip;
 mod sources;
 mod users;
 
