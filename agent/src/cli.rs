@@ -30,6 +30,8 @@ pub enum Command {
     Run(Run),
     /// Tell the health of the running agent, stage by stage.
     Status(Status),
+    /// List what runs here: containers with pod, image and owner, and units.
+    Workloads(Status),
     /// Show recent events, then follow new ones.
     Events(Events),
     /// Tell what this host offers, what is missing, and what to do.
@@ -75,7 +77,7 @@ pub struct Run {
     pub quiet: bool,
 }
 
-/// `hostward status`
+/// `hostward status` and `hostward workloads`
 #[derive(Args, Debug)]
 pub struct Status {
     /// Machine-readable.

@@ -23,6 +23,7 @@ mod policy;
 mod recent;
 mod report;
 mod systemd;
+mod workloads;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -55,6 +56,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => app::run(args),
         Command::Status(args) => commands::status::run(args),
+        Command::Workloads(args) => commands::workloads::run(args),
         Command::Events(args) => commands::events::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Config(ConfigVerb::Check(args)) => commands::check::run(args),

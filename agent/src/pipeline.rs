@@ -12,18 +12,21 @@
 
 use crate::clock::Clock;
 use crate::config::{Opens, Telemetry};
-use crate::policy::Policy;
+use crate::policy::{Decision, Policy};
 use hostward_enrich::{Enricher, Output};
 use hostward_event::event::{Action, Actor, Alert, Body, Mode};
 use hostward_event::fact::{ActionResult, Fact, Input, Lookup, Outcome};
 use hostward_event::mask::Masker;
 use hostward_event::{Event, EventId, EventKind, IdMint, Text};
+use hostward_policy::Rule;
 use hostward_respond::KillRequest;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How long an alert waits for the result of its action.
 const ACTION_WAIT_NS: u64 = 2_000_000_000;
+/// How long, if the event waits for its container besides.
+const EARLY_WAIT_NS: u64 = 4 * ACTION_WAIT_NS;
 /// Alerts that wait at the same time; past it the oldest goes out as `timed_out`.
 const MAX_WAITING: usize = 1024;
 
@@ -59,6 +62,10 @@ struct Waiting {
     deadline_boot_ns: u64,
     event: Arc<Event>,
     alert: Alert,
+    /// The event waits for its container: the alert goes out with it, not before.
+    early: bool,
+    /// The result of an action that was faster than that.
+    result: Option<ActionResult>,
 }
 
 /// The pure core. See the module's head.
@@ -75,6 +82,8 @@ pub struct Pipeline<C> {
     sequence: u64,
     counts: Counts,
     outputs: Vec<Output>,
+    /// The last event time, when no more inputs come.
+    finished_ns: Option<u64>,
 }
 
 impl<C: Clock> Pipeline<C> {
@@ -98,6 +107,7 @@ impl<C: Clock> Pipeline<C> {
             sequence: 0,
             counts: Counts::default(),
             outputs: Vec::new(),
+            finished_ns: None,
         }
     }
 
@@ -131,6 +141,7 @@ impl<C: Clock> Pipeline<C> {
         for output in outputs.drain(..) {
             match output {
                 Output::Event(event) => self.observe(event, effects),
+                Output::Early(event) => self.foresee(&event, effects),
                 Output::Lookup(lookup) => effects.push(Effect::Look(lookup)),
             }
         }
@@ -139,6 +150,15 @@ impl<C: Clock> Pipeline<C> {
 
     /// Sends out what still waits: the agent stops.
     pub fn finish(&mut self, effects: &mut Vec<Effect>) {
+        let mut outputs = Vec::new();
+        self.enricher.finish(&mut outputs);
+        // A capture has ended by now: what the clock says here could not be replayed.
+        self.finished_ns = Some(self.enricher.now_ns());
+        for output in outputs {
+            if let Output::Event(event) = output {
+                self.observe(event, effects);
+            }
+        }
         self.expire(u64::MAX, effects);
     }
 
@@ -156,23 +176,10 @@ impl<C: Clock> Pipeline<C> {
         if matched.is_empty() {
             return;
         }
-        let matched_boot_ns = self.clock.boot_ns();
+        let matched_boot_ns = self.finished_ns.unwrap_or_else(|| self.clock.boot_ns());
         for rule in matched {
             let decision = policy.decide(rule, &event);
-            let mut alert = Alert {
-                trigger: event.id,
-                rule: Arc::clone(&rule.info),
-                message: rule.message(&event),
-                response: decision.response,
-                owner: decision.owner,
-                mode: decision.mode,
-                action: decision.action,
-                actor: Actor::None,
-                outcome: Outcome::Alerted,
-                detail: Text::EMPTY,
-                matched_ns: self.wall(matched_boot_ns),
-                responded_ns: self.wall(matched_boot_ns),
-            };
+            let mut alert = self.alert_of(rule, &event, decision, matched_boot_ns);
             match (alert.action, alert.mode) {
                 (Action::Alert, _) => self.alert(&event, alert, effects),
                 (Action::Kill, Mode::Monitor) => {
@@ -184,14 +191,72 @@ impl<C: Clock> Pipeline<C> {
                     alert.outcome = Outcome::Killed;
                     self.alert(&event, alert, effects);
                 }
-                (Action::Kill, Mode::Enforce) => self.act(&event, alert, matched_boot_ns, effects),
+                (Action::Kill, Mode::Enforce) => {
+                    if !self.catch_up(&event, &alert, effects) {
+                        self.act(&event, alert, matched_boot_ns, false, effects);
+                    }
+                }
             }
         }
     }
 
-    fn act(&mut self, event: &Arc<Event>, alert: Alert, now: u64, effects: &mut Vec<Effect>) {
+    /// A kill does not wait until the container is known, unless that may change the decision. The alert does.
+    fn foresee(&mut self, event: &Arc<Event>, effects: &mut Vec<Effect>) {
+        let policy = Arc::clone(&self.policy);
+        let mut matched = Vec::new();
+        policy.rules.matches_early(event, &mut matched);
+        if matched.is_empty() {
+            return;
+        }
+        let now = self.clock.boot_ns();
+        for rule in matched {
+            let Some(decision) = policy.decide_early(rule, event) else { continue };
+            let by_kernel = matches!(event.body, Body::Exec { killed: true });
+            if (decision.action, decision.mode, by_kernel) == (Action::Kill, Mode::Enforce, false) {
+                let alert = self.alert_of(rule, event, decision, now);
+                self.act(event, alert, now, true, effects);
+            }
+        }
+    }
+
+    fn alert_of(&self, rule: &Rule, event: &Event, decision: Decision, matched_boot_ns: u64) -> Alert {
+        Alert {
+            trigger: event.id,
+            rule: Arc::clone(&rule.info),
+            message: rule.message(event),
+            response: decision.response,
+            owner: decision.owner,
+            mode: decision.mode,
+            action: decision.action,
+            actor: Actor::None,
+            outcome: Outcome::Alerted,
+            detail: Text::EMPTY,
+            matched_ns: self.wall(matched_boot_ns),
+            responded_ns: self.wall(matched_boot_ns),
+        }
+    }
+
+    /// True when this alert's action was taken before the container was known. The alert is then told with
+    /// what `event` says, at once or when the result is there.
+    fn catch_up(&mut self, event: &Arc<Event>, alert: &Alert, effects: &mut Vec<Effect>) -> bool {
+        let id = self.alert_id(alert);
+        let found = self.waiting.iter_mut().find(|waiting| {
+            waiting.early && self.mint.derived(waiting.alert.trigger, waiting.alert.rule.name.as_bytes()) == id
+        });
+        let Some(waiting) = found else { return false };
+        waiting.early = false;
+        waiting.event = Arc::clone(event);
+        waiting.alert.message = alert.message.clone();
+        waiting.alert.owner = alert.owner.clone();
+        if let Some(result) = waiting.result.take() {
+            self.conclude(&result, effects);
+        }
+        true
+    }
+
+    fn act(&mut self, event: &Arc<Event>, alert: Alert, now: u64, early: bool, effects: &mut Vec<Effect>) {
         if self.waiting.len() >= MAX_WAITING {
-            self.time_out("too many actions wait for their result", effects);
+            self.time_out(0, "too many actions wait for their result", effects);
         }
         let Some(process) = event.process.as_deref() else {
             let detail = Text::from_static("the event names no process");
@@ -205,34 +270,49 @@ impl<C: Clock> Pipeline<C> {
         }));
         let alert = Alert { actor: Actor::Agent, ..alert };
         self.waiting.push_back(Waiting {
-            deadline_boot_ns: now.saturating_add(ACTION_WAIT_NS),
+            // The wait for a container is shorter than what is added.
+            deadline_boot_ns: now.saturating_add(if early { EARLY_WAIT_NS } else { ACTION_WAIT_NS }),
             event: Arc::clone(event),
             alert,
+            early,
+            result: None,
         });
     }
 
     fn conclude(&mut self, result: &ActionResult, effects: &mut Vec<Effect>) {
         let at = self.waiting.iter().position(|waiting| self.alert_id(&waiting.alert) == result.alert);
         // A result that comes after its alert was sent as timed out tells nothing new.
-        let Some(Waiting { event, mut alert, .. }) = at.and_then(|at| self.waiting.remove(at)) else {
+        let Some(at) = at else { return };
+        if let Some(waiting) = self.waiting.get_mut(at).filter(|waiting| waiting.early) {
+            waiting.result = Some(result.clone());
             return;
-        };
-        alert.outcome = result.outcome;
-        alert.detail = result.detail.clone();
-        alert.responded_ns = self.wall(result.boot_ns);
+        }
+        let Some(Waiting { event, mut alert, .. }) = self.waiting.remove(at) else { return };
+        self.settle(&mut alert, result);
         self.alert(&event, alert, effects);
     }
 
+    fn settle(&self, alert: &mut Alert, result: &ActionResult) {
+        alert.outcome = result.outcome;
+        alert.detail = result.detail.clone();
+        alert.responded_ns = self.wall(result.boot_ns);
+    }
+
     fn expire(&mut self, now: u64, effects: &mut Vec<Effect>) {
-        while self.waiting.front().is_some_and(|waiting| waiting.deadline_boot_ns <= now) {
-            self.time_out("the responder did not answer in time", effects);
+        while let Some(at) = self.waiting.iter().position(|waiting| waiting.deadline_boot_ns <= now) {
+            self.time_out(at, "the responder did not answer in time", effects);
         }
     }
 
-    fn time_out(&mut self, why: &'static str, effects: &mut Vec<Effect>) {
-        if let Some(Waiting { event, mut alert, .. }) = self.waiting.pop_front() {
-            alert.outcome = Outcome::TimedOut;
-            alert.detail = Text::from_static(why);
+    fn time_out(&mut self, at: usize, why: &'static str, effects: &mut Vec<Effect>) {
+        if let Some(Waiting { event, mut alert, result, .. }) = self.waiting.remove(at) {
+            match result {
+                Some(result) => self.settle(&mut alert, &result),
+                None => {
+                    alert.outcome = Outcome::TimedOut;
+                    alert.detail = Text::from_static(why);
+                }
+            }
             self.alert(&event, alert, effects);
         }
     }
@@ -261,6 +341,7 @@ impl<C: Clock> Pipeline<C> {
             EventKind::Fork => self.telemetry.fork,
             EventKind::Exit => self.telemetry.exit,
             EventKind::Connect => self.telemetry.connect,
+            EventKind::Cgroup => self.telemetry.cgroup,
             EventKind::Open => !matches!(self.telemetry.opens, Opens::None),
             // A loss or a change of the agent is always told.
             EventKind::Gap | EventKind::Agent => true,
@@ -271,3 +352,6 @@ impl<C: Clock> Pipeline<C> {
         self.clock_offset_ns.saturating_add_unsigned(boot_ns)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::exit::{Exit, Failure};
 use hostward_event::event::{Action, Mode};
 use hostward_event::plan::{KernelPlan, OpenClass};
 use hostward_event::{Event, EventKind, KindSet, Text};
-use hostward_policy::{Problem, Responses, Rule, RuleFile, RuleSet, Severity};
+use hostward_policy::{Problem, Response, Responses, Rule, RuleFile, RuleSet, Severity};
 use std::path::{Path, PathBuf};
 
 /// A rule file is smaller; a larger one is refused before it is read.
@@ -21,6 +21,8 @@ pub struct Policy {
     pub responses: Responses,
     /// What the sensor shall watch for them.
     pub plan: KernelPlan,
+    /// Keys of labels and annotations that name the owner of a workload, the first that is there counts.
+    pub owner_keys: Vec<Text>,
     /// What did not load, or is worth a look.
     pub problems: Vec<Problem>,
 }
@@ -41,20 +43,41 @@ pub struct Decision {
 impl Policy {
     /// Decides about a match.
     pub fn decide(&self, rule: &Rule, event: &Event) -> Decision {
-        match self.responses.decide(rule, event) {
+        self.decision(self.responses.decide(rule, event), event)
+    }
+
+    /// Decides about a match by an event that still waits for its container: none when what is yet to be told
+    /// may change the decision.
+    pub fn decide_early(&self, rule: &Rule, event: &Event) -> Option<Decision> {
+        Some(self.decision(Some(self.responses.decide_early(rule, event)?), event))
+    }
+
+    fn decision(&self, response: Option<&Response>, event: &Event) -> Decision {
+        let named = response.map(|response| response.owner.clone()).filter(|owner| !owner.is_empty());
+        let owner = named.or_else(|| self.owner_of(event)).unwrap_or(Text::EMPTY);
+        match response {
             Some(response) => Decision {
                 response: response.name.clone(),
-                owner: response.owner.clone(),
+                owner,
                 mode: response.mode,
                 action: response.action(),
             },
-            None => Decision {
-                response: Text::EMPTY,
-                owner: Text::EMPTY,
-                mode: Mode::Monitor,
-                action: Action::Alert,
-            },
+            None => Decision { response: Text::EMPTY, owner, mode: Mode::Monitor, action: Action::Alert },
         }
+    }
+
+    /// Who owns the workload: the first of the configured keys that its pod, namespace or container carries.
+    fn owner_of(&self, event: &Event) -> Option<Text> {
+        let container = event.process.as_deref()?.workload.container.as_ref()?;
+        let pod = container.pod.as_deref();
+        let maps = [
+            pod.map(|pod| &pod.annotations),
+            pod.map(|pod| &pod.labels),
+            pod.map(|pod| &pod.namespace_labels),
+            container.facts.as_deref().map(|facts| &facts.labels),
+        ];
+        let owners = self.owner_keys.iter().flat_map(|key| maps.iter().flatten().filter_map(|map| map.get(key)));
+        owners.into_iter().find(|owner| !owner.is_empty()).cloned()
     }
 
     /// How many problems keep a rule or response from loading.
@@ -103,7 +126,8 @@ impl Sources {
         loaded.problems.append(&mut more);
         let mut plan = hostward_policy::plan(&loaded.rules, &responses, &protected(config));
         add_telemetry(&mut plan, config);
-        Ok(Policy { rules: loaded.rules, responses, plan, problems: loaded.problems })
+        let owner_keys = config.responses.owner_keys.iter().map(|key| Text::from(key.as_str())).collect();
+        Ok(Policy { rules: loaded.rules, responses, plan, owner_keys, problems: loaded.problems })
     }
 }
 

@@ -103,6 +103,7 @@ mod tests {
             session_leader: None,
             around: Arc::new(Surroundings::default()),
             body: Body::Fork,
+            partial: false,
             alert: None,
         })
     }

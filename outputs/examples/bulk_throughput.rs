@@ -218,6 +218,7 @@ fn event(sequence: u64) -> Arc<Event> {
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,
+        partial: false,
         alert: None,
     })
 }

@@ -140,6 +140,7 @@ fn event(sequence: u64) -> Arc<Event> {
         session_leader: None,
         around: Arc::new(around),
         body: Body::Exec { killed: false },
+        partial: false,
         alert: None,
     })
 }

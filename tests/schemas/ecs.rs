@@ -119,8 +119,13 @@ impl Ecs {
             (Some(published), Value::Object(object))
                 if matches!(published.kind.as_str(), "object" | "nested") =>
             {
+                // Labels: ECS names no key of them, and wants texts without dots in their names.
+                let free = !self.fields.keys().any(|known| known.starts_with(&format!("{name}.")));
                 for (key, inner) in object {
-                    self.walk(&format!("{name}.{key}"), inner, problems);
+                    match inner {
+                        Value::String(_) if free && !key.contains('.') => {}
+                        inner => self.walk(&format!("{name}.{key}"), inner, problems),
+                    }
                 }
             }
             (Some(published), value) => self.leaf(name, published, value, problems),

@@ -25,7 +25,7 @@ pub(crate) struct Bounded<K, V> {
     limit: usize,
 }
 
-impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
+impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     pub(crate) fn new(limit: NonZeroUsize) -> Self {
         Self { slots: HashMap::new(), queue: VecDeque::new(), turns: 0, limit: limit.get() }
     }
@@ -56,7 +56,7 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
             .flatten();
         self.turns += 1;
         let turn = self.turns;
-        self.slots.insert(key, Slot { value, used: Cell::new(false), turn });
+        self.slots.insert(key.clone(), Slot { value, used: Cell::new(false), turn });
         self.queue.push_back((key, turn));
         if self.queue.len() > 2 * self.slots.len() + 64 {
             let slots = &self.slots;
@@ -71,7 +71,7 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
 
     /// All entries, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
-        self.slots.iter().map(|(key, slot)| (*key, &slot.value))
+        self.slots.iter().map(|(key, slot)| (key.clone(), &slot.value))
     }
 
     /// All values to change, in no order: what is done must not depend on it.
@@ -86,7 +86,7 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
             if slot.used.take() {
                 self.queue.push_back((key, turn));
             } else {
-                return self.remove(key).map(|value| (key, value));
+                return self.remove(key.clone()).map(|value| (key, value));
             }
         }
         None

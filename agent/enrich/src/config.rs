@@ -17,6 +17,13 @@ pub struct Config {
     pub ended_ttl_s: u32,
     /// cgroups that are remembered.
     pub max_cgroups: NonZeroUsize,
+    /// Containers, and pods, of which facts are kept. A few KiB each, by their labels.
+    pub max_containers: NonZeroUsize,
+    /// ms of event time for which the first events of a container wait until it is known; then they go out
+    /// marked `enrichment.partial`. 0: nothing waits.
+    pub context_wait_ms: u32,
+    /// Events that wait at the same time, of all containers; at the bound those that wait longest go out.
+    pub max_held_events: NonZeroUsize,
     /// Ask for the cgroup path of each process that execs in the root cgroup. Wanted where a v1
     /// hierarchy may hold the container while the one that the sensor reads has it in the root;
     /// costs one read of /proc per such exec. Off by default: on v2 the root is the whole answer.
@@ -31,6 +38,9 @@ impl Default for Config {
             max_ended: bound(8_192),
             ended_ttl_s: 60,
             max_cgroups: bound(8_192),
+            max_containers: bound(8_192),
+            context_wait_ms: 2_000,
+            max_held_events: bound(16_384),
             root_lookups: false,
         }
     }
@@ -61,4 +71,14 @@ pub struct Stats {
     pub lookups: u64,
     /// Answers about cgroups that came.
     pub answers: u64,
+    /// Containers of which facts are known.
+    pub containers: usize,
+    /// Pods of which facts are known.
+    pub pods: usize,
+    /// Events that wait for their container.
+    pub held: usize,
+    /// Events of containers that were sent with all that was waited for.
+    pub complete: u64,
+    /// Events of containers that were sent without.
+    pub partial: u64,
 }

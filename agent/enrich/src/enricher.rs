@@ -1,6 +1,7 @@
 //! The one entry: inputs in, events and lookups out.
 
 use crate::image::{Birth, Identity};
+use crate::owners::Owners;
 use crate::table::{Table, Who};
 use crate::workload::{Place, Workloads, is_root};
 use crate::{Config, Output, Stats};
@@ -10,17 +11,21 @@ use hostward_event::process::Process;
 use hostward_event::raw::{Gap, RawBody, RawEvent, RawTask};
 use hostward_event::workload::Workload;
 use hostward_event::{EventId, EventKind, IdMint, Text};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The process table and the cgroup table, and what events get from them.
 #[derive(Debug)]
 pub struct Enricher {
-    table: Table,
-    workloads: Workloads,
+    pub(crate) table: Table,
+    pub(crate) workloads: Workloads,
+    pub(crate) owners: Owners,
     around: Arc<Surroundings>,
     clock_offset_ns: i64,
     sequence: u64,
-    root_lookups: bool,
+    /// The latest event time that was met.
+    now_ns: u64,
+    pub(crate) root_lookups: bool,
     seeds: u64,
     lookups: u64,
     answers: u64,
@@ -31,10 +36,12 @@ impl Enricher {
     pub fn new(config: &Config) -> Self {
         Self {
             table: Table::new(config),
-            workloads: Workloads::new(config.max_cgroups),
+            workloads: Workloads::new(config.max_cgroups, config.max_containers),
+            owners: Owners::new(config),
             around: Arc::default(),
             clock_offset_ns: 0,
             sequence: 0,
+            now_ns: 0,
             root_lookups: config.root_lookups,
             seeds: 0,
             lookups: 0,
@@ -43,13 +50,13 @@ impl Enricher {
     }
 
     /// Takes one input in and appends what follows. A ring record, a gap and a notice give exactly
-    /// one event each; other inputs give none. [`Input::Action`] is not for this crate.
+    /// one event each, at once or when its container is known; other inputs give those that waited for them. [`Input::Action`] is not for this crate.
     pub fn handle(&mut self, input: &Input, out: &mut Vec<Output>) {
         match input {
             Input::Raw(raw) => self.raw(raw, out),
             Input::Gap(gap) => self.gap(*gap, out),
             Input::Fact(fact) => self.learn(fact, out),
-            Input::Tick(boot_ns) => self.table.advance(*boot_ns),
+            Input::Tick(boot_ns) => self.advance(*boot_ns, out),
             Input::Action(_) => {}
         }
         for (pid, start_boot_ns) in self.table.take_unknown() {
@@ -71,7 +78,17 @@ impl Enricher {
             exits_missed: self.table.counts.exits_missed,
             lookups: self.lookups,
             answers: self.answers,
+            containers: self.workloads.directory.containers(),
+            pods: self.workloads.directory.pods(),
+            held: self.owners.held(),
+            complete: self.owners.complete,
+            partial: self.owners.partial,
         }
+    }
+
+    /// The latest event time that was met, CLOCK_BOOTTIME ns.
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
     }
 
     /// The living process of this pid, as far as it is known.
@@ -82,6 +99,17 @@ impl Enricher {
     /// All living processes, in no order.
     pub fn processes(&self) -> impl Iterator<Item = &Arc<Process>> {
         self.table.processes()
+    }
+
+    /// Where the living processes run, and how many run there. By cgroup path, then id.
+    pub fn workloads(&self) -> Vec<(Arc<Workload>, usize)> {
+        let mut found: BTreeMap<(Text, u64), (Arc<Workload>, usize)> = BTreeMap::new();
+        for process in self.table.processes() {
+            let workload = &process.workload;
+            let key = (workload.path.clone(), workload.cgroup.id);
+            found.entry(key).or_insert_with(|| (workload.clone(), 0)).1 += 1;
+        }
+        found.into_values().collect()
     }
 
     /// Machine, agent and names as events carry them now.
@@ -102,7 +130,7 @@ impl Enricher {
     fn raw(&mut self, raw: &RawEvent, out: &mut Vec<Output>) {
         let (source, task) = (&raw.source, &raw.task);
         let at_ns = source.boot_ns;
-        self.table.advance(at_ns);
+        self.advance(at_ns, out);
         let (who, body) = match &raw.body {
             RawBody::Fork { parent_start_boot_ns, vpid, pid_ns } => {
                 let parent = Identity::new(task.ppid, *parent_start_boot_ns);
@@ -120,12 +148,20 @@ impl Enricher {
                 (self.table.exit(task, workload, at_ns), body)
             }
             RawBody::Open(open) => (self.act(task, at_ns, out), Body::Open(open.clone())),
+            RawBody::Cgroup(change) => {
+                if change.removed {
+                    self.workloads.gone(change.id, at_ns);
+                } else {
+                    self.workloads.made(change.id, &change.path);
+                }
+                (self.act(task, at_ns, out), Body::Cgroup(change.clone()))
+            }
             RawBody::Connect(connect) => (self.act(task, at_ns, out), Body::Connect(connect.clone())),
         };
         let Who { process, lineage, session_leader } = who;
         let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);
         self.sequence += 1;
-        out.push(Output::Event(Arc::new(Event {
+        let event = Event {
             id,
             sequence: self.sequence,
             time_ns: self.wall_ns(at_ns),
@@ -137,8 +173,10 @@ impl Enricher {
             session_leader,
             around: self.around.clone(),
             body,
+            partial: false,
             alert: None,
-        })));
+        };
+        self.deliver(event, at_ns, out);
     }
 
     fn act(&mut self, task: &RawTask, at_ns: u64, out: &mut Vec<Output>) -> Who {
@@ -195,7 +233,14 @@ impl Enricher {
         place.workload
     }
 
-    fn ask(&mut self, lookup: Lookup, out: &mut Vec<Output>) {
+    fn advance(&mut self, now_ns: u64, out: &mut Vec<Output>) {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.table.advance(self.now_ns);
+        self.workloads.advance(self.now_ns);
+        self.release_due(out);
+    }
+
+    pub(crate) fn ask(&mut self, lookup: Lookup, out: &mut Vec<Output>) {
         self.lookups += 1;
         out.push(Output::Lookup(lookup));
     }
@@ -215,7 +260,12 @@ impl Enricher {
                 self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
             }
             Fact::Notice(notice) => self.notice(notice, out),
-            _ => {}
+            Fact::Container(_)
+            | Fact::ContainerGone { .. }
+            | Fact::ContainerUnknown { .. }
+            | Fact::Pod(_)
+            | Fact::PodGone { .. }
+            | Fact::Sources { .. } => self.learn_owner(fact, out),
         }
     }
 
@@ -251,7 +301,7 @@ impl Enricher {
     }
 
     fn gap(&mut self, gap: Gap, out: &mut Vec<Output>) {
-        self.table.advance(gap.boot_ns);
+        self.advance(gap.boot_ns, out);
         let id = self.table.mint.event(EventKind::Gap, gap.cpu, gap.first, gap.boot_ns);
         // Two kinds may be lost at once on one CPU.
         let id = self.table.mint.derived(id, gap.lost.name().as_bytes());
@@ -265,20 +315,33 @@ impl Enricher {
     }
 
     fn without_process(&mut self, id: EventId, boot_ns: u64, body: Body, out: &mut Vec<Output>) {
+        let event = self.made(id, boot_ns, body, None);
+        out.push(Output::Event(Arc::new(event)));
+    }
+
+    /// An event that no ring told.
+    pub(crate) fn made(
+        &mut self,
+        id: EventId,
+        boot_ns: u64,
+        body: Body,
+        process: Option<Arc<Process>>,
+    ) -> Event {
         self.sequence += 1;
-        out.push(Output::Event(Arc::new(Event {
+        Event {
             id,
             sequence: self.sequence,
             time_ns: self.wall_ns(boot_ns),
             created_ns: self.wall_ns(boot_ns),
             source: None,
             tid: 0,
-            process: None,
+            process,
             lineage: Vec::new(),
             session_leader: None,
             around: self.around.clone(),
             body,
+            partial: false,
             alert: None,
-        })));
+        }
     }
 }

@@ -8,8 +8,10 @@
 //! # How it works
 //! [`Enricher::handle`] takes one [`Input`] and appends what follows from it: for every ring record
 //! exactly one [`Event`], in the order of the inputs, and now and then a [`Lookup`] that somebody
-//! with access to the host answers by a [`Fact`]. Nothing waits for an answer: events go out with
-//! what is known, and the answer serves the events after it.
+//! with access to the host answers by a [`Fact`]. Events go out with what is known, and the answer serves
+//! the events after it. There is one exception: the first events of a container of which nobody told
+//! anything yet wait for [`Config::context_wait_ms`], in order, and only while somebody can be asked. What
+//! was sent without is marked, and followed by one event `update` when the container is known.
 //!
 //! Processes are kept by pid, and told apart by their start. /proc tells a start to 10 ms, so starts
 //! are compared by that tick. A process is learnt from four sources, and whichever comes first, the
@@ -30,6 +32,8 @@
 //! - *Seeds scattered over the stream*, not given at once: a child forked from a process whose seed
 //!   ran ahead of its records may inherit the program of later. Give seeds first.
 //! - *A setuid without an exec* is seen at the next open or connect, and only in the effective ids.
+//! - *A container that nobody tells of*: its first events are late by the wait, all are marked partial, and it is
+//!   asked about again each minute.
 //! - *Facts of the machine come late*: ids are minted from them, so [`Fact::Host`] and
 //!   [`Fact::Clock`] must be the first inputs; processes met before keep ids of no machine.
 //! - *An agent in a time namespace of its own* would read other starts from /proc than the kernel
@@ -41,7 +45,9 @@
 mod bounded;
 mod config;
 mod enricher;
+mod hold;
 mod image;
+mod owners;
 mod table;
 mod workload;
 
@@ -61,6 +67,9 @@ pub const MAX_LINEAGE: usize = 16;
 pub enum Output {
     /// An event, complete as far as it is known now.
     Event(Arc<Event>),
+    /// An event that waits until its container is known, as far as it is known now. It comes again, as
+    /// [`Output::Event`] with the same id: this one is for what cannot wait.
+    Early(Arc<Event>),
     /// A question to the host; its answer comes back as a [`Fact`], or never.
     Lookup(Lookup),
 }

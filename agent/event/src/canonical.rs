@@ -7,7 +7,8 @@
 //! # How it works
 //! One byte of version, then MessagePack with the names of the fields: a reader ignores names that it
 //! does not know, and a writer gives each new field a default. Text stays bytes. Of the host's user and
-//! group names only those go along whose ids the event uses.
+//! group names only those go along whose ids the event uses, and what is known of a container is written
+//! once, for the process that acted, not with each ancestor.
 //!
 //! # What can go wrong
 //! A kind of event, or an enum's variant, that only a newer agent knows cannot be decoded by an older
@@ -19,6 +20,7 @@
 use crate::event::{Alert, Body, Event, Surroundings};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
 use crate::raw::Source;
+use crate::workload::{ContainerFacts, PodFacts};
 use crate::{EventId, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +56,12 @@ struct Stored<'a> {
     lineage: &'a [Arc<Process>],
     session_leader: Option<&'a Process>,
     body: &'a Body,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a ContainerFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<&'a PodFacts>,
     alert: Option<&'a Alert>,
     users: BTreeMap<u32, &'a Text>,
     groups: BTreeMap<u32, &'a Text>,
@@ -78,6 +86,12 @@ struct Loaded {
     #[serde(default)]
     session_leader: Option<Arc<Process>>,
     body: Body,
+    #[serde(default)]
+    partial: bool,
+    #[serde(default)]
+    container: Option<Arc<ContainerFacts>>,
+    #[serde(default)]
+    pod: Option<Arc<PodFacts>>,
     #[serde(default)]
     alert: Option<Arc<Alert>>,
     #[serde(default)]
@@ -116,6 +130,7 @@ fn named<'a>(ids: &[u32], names: &'a BTreeMap<u32, Text>) -> BTreeMap<u32, &'a T
 pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), EncodeFailure> {
     let start = out.len();
     let (uids, gids) = ids(event);
+    let container = event.process.as_deref().and_then(|process| process.workload.container.as_ref());
     let stored = Stored {
         id: event.id,
         sequence: event.sequence,
@@ -127,6 +142,9 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), EncodeFailure> {
         lineage: &event.lineage,
         session_leader: event.session_leader.as_deref(),
         body: &event.body,
+        partial: event.partial,
+        container: container.and_then(|container| container.facts.as_deref()),
+        pod: container.and_then(|container| container.pod.as_deref()),
         alert: event.alert.as_deref(),
         users: named(&uids, &event.around.users.users),
         groups: named(&gids, &event.around.users.groups),
@@ -151,6 +169,20 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
     };
     let loaded: Loaded =
         rmp_serde::from_slice(content).map_err(|error| DecodeFailure::Content(error.to_string()))?;
+    let (mut process, mut lineage, mut session_leader) =
+        (loaded.process, loaded.lineage, loaded.session_leader);
+    let inside = process.as_ref().and_then(|process| process.workload.container.as_ref());
+    if let Some(id) = inside.map(|container| container.id.clone())
+        && (loaded.container.is_some() || loaded.pod.is_some())
+    {
+        for process in process.iter_mut().chain(&mut lineage).chain(&mut session_leader) {
+            if process.workload.container.as_ref().is_some_and(|container| container.id == id)
+                && let Some(container) = &mut Arc::make_mut(&mut Arc::make_mut(process).workload).container
+            {
+                (container.facts, container.pod) = (loaded.container.clone(), loaded.pod.clone());
+            }
+        }
+    }
     let users = UserTable { users: loaded.users, groups: loaded.groups };
     Ok(Event {
         id: loaded.id,
@@ -159,11 +191,12 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         created_ns: loaded.created_ns,
         source: loaded.source,
         tid: loaded.tid,
-        process: loaded.process,
-        lineage: loaded.lineage,
-        session_leader: loaded.session_leader,
+        process,
+        lineage,
+        session_leader,
         around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users }),
         body: loaded.body,
+        partial: loaded.partial,
         alert: loaded.alert,
     })
 }

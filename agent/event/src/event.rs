@@ -2,7 +2,7 @@
 
 use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
-use crate::raw::{Gap, RawConnect, RawOpen, Source};
+use crate::raw::{Gap, RawCgroupChange, RawConnect, RawOpen, Source};
 use crate::{EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub enum Body {
     Open(Box<RawOpen>),
     /// See [`RawConnect`].
     Connect(Box<RawConnect>),
+    /// See [`RawCgroupChange`].
+    Cgroup(RawCgroupChange),
     /// Lost events.
     Gap(Gap),
     /// About the agent.
@@ -73,6 +75,8 @@ pub struct Event {
     pub around: Arc<Surroundings>,
     /// What happened.
     pub body: Body,
+    /// It went out before its container was known.
+    pub partial: bool,
     /// A rule matched: this record is the alert, the rest is what triggered it.
     pub alert: Option<Arc<Alert>>,
 }
@@ -86,6 +90,7 @@ impl Event {
             Body::Exit { .. } => EventKind::Exit,
             Body::Open(_) => EventKind::Open,
             Body::Connect(_) => EventKind::Connect,
+            Body::Cgroup(_) => EventKind::Cgroup,
             Body::Gap(_) => EventKind::Gap,
             Body::Agent(_) => EventKind::Agent,
         }

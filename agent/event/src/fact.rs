@@ -80,11 +80,6 @@ pub enum Fact {
         #[serde(default)]
         start_boot_ns: u64,
     },
-    /// The cgroup was removed; its id may be given to another.
-    CgroupGone {
-        /// The cgroup.
-        cgroup_id: u64,
-    },
     /// A container, new or changed; whole each time.
     Container(Arc<ContainerFacts>),
     /// A container that its runtime no longer knows.

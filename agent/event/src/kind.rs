@@ -22,12 +22,22 @@ pub enum EventKind {
     Gap = 6,
     /// Something about the agent itself.
     Agent = 7,
+    /// A cgroup was made or removed.
+    Cgroup = 8,
 }
 
 impl EventKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Exec, Self::Fork, Self::Exit, Self::Open, Self::Connect, Self::Gap, Self::Agent];
+    pub const ALL: [Self; 8] = [
+        Self::Exec,
+        Self::Fork,
+        Self::Exit,
+        Self::Open,
+        Self::Connect,
+        Self::Gap,
+        Self::Agent,
+        Self::Cgroup,
+    ];
 
     /// The kind with this number on the ring.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -44,6 +54,7 @@ impl EventKind {
             Self::Connect => "connection_attempted",
             Self::Gap => "gap",
             Self::Agent => "agent",
+            Self::Cgroup => "cgroup_created",
         }
     }
 
@@ -57,6 +68,7 @@ impl EventKind {
             Self::Connect => "connect",
             Self::Gap => "gap",
             Self::Agent => "agent",
+            Self::Cgroup => "cgroup",
         }
     }
 }

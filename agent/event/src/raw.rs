@@ -380,6 +380,19 @@ pub enum RawBody {
     Open(Box<RawOpen>),
     /// See [`RawConnect`].
     Connect(Box<RawConnect>),
+    /// See [`RawCgroupChange`].
+    Cgroup(RawCgroupChange),
+}
+
+/// A cgroup of the unified hierarchy was made or removed; the task is the one that did it.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawCgroupChange {
+    /// kernfs id, the directory's inode number.
+    pub id: u64,
+    /// Path below the hierarchy's root.
+    pub path: Text,
+    /// It was removed, not made.
+    pub removed: bool,
 }
 
 /// One decoded record of the ring.
@@ -402,6 +415,7 @@ impl RawEvent {
             RawBody::Exit { .. } => EventKind::Exit,
             RawBody::Open(_) => EventKind::Open,
             RawBody::Connect(_) => EventKind::Connect,
+            RawBody::Cgroup(_) => EventKind::Cgroup,
         }
     }
 }

@@ -37,9 +37,12 @@ pub struct Container {
     pub runtime: Text,
     /// Pod uid from the path; empty when not a pod.
     pub pod_uid: Text,
-    /// What its runtime, or the Kubernetes API in its place, tells; none until it was asked.
+    /// What its runtime, or the Kubernetes API in its place, tells; none until it was asked. Stored once an
+    /// event, not with each process of it: see [`crate::canonical`].
+    #[serde(skip)]
     pub facts: Option<Arc<ContainerFacts>>,
     /// Its pod; none until it is known, or when it is in no pod.
+    #[serde(skip)]
     pub pod: Option<Arc<PodFacts>>,
 }
 

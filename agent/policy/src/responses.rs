@@ -87,6 +87,14 @@ impl Responses {
         self.of_rule(rule).find(|response| response.when.as_ref().is_none_or(|when| when.matches(event)))
     }
 
+    /// As [`Responses::decide`], for an event that still waits for its container: none as well when what is to be
+    /// told may change the decision.
+    pub fn decide_early(&self, rule: &Rule, event: &Event) -> Option<&Response> {
+        let waits = |response: &&Response| response.when.as_ref().is_some_and(Condition::waits_for_owner);
+        let fits = |response: &&Response| response.when.as_ref().is_none_or(|when| when.matches(event));
+        self.of_rule(rule).find(|response| waits(response) || fits(response)).filter(|response| !waits(response))
+    }
+
     /// True when every match of `rule` is answered by a kill that is enforced.
     pub(crate) fn kills_in_kernel(&self, rule: &Rule) -> bool {
         self.of_rule(rule).any(|response| {

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, header_flag, kind,
+    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, cgroup_flag, header_flag, kind,
     open_bit, open_call, process_flag,
 };
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawConnect,
+    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawConnect,
     RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
 };
 use hostward_event::{EventKind, Text};
@@ -28,6 +28,7 @@ const _: () = {
     assert!(EventKind::Exit as u8 == kind::EXIT);
     assert!(EventKind::Open as u8 == kind::OPEN);
     assert!(EventKind::Connect as u8 == kind::CONNECT);
+    assert!(EventKind::Cgroup as u8 == kind::CGROUP);
 };
 
 /// Turns a record around `bytes` into an event; none for a seed.
@@ -53,6 +54,11 @@ pub(crate) fn event(
             RawBody::Exit { status: body.status, utime_ns, stime_ns }
         }
         Body::Open { body, texts } => RawBody::Open(Box::new(open(body, *texts, bytes))),
+        Body::Cgroup { body, texts } => RawBody::Cgroup(RawCgroupChange {
+            id: body.id,
+            path: share(bytes, texts[0]),
+            removed: body.flags & cgroup_flag::REMOVED != 0,
+        }),
         Body::Connect { body, texts } => RawBody::Connect(Box::new(connect(body, *texts, bytes))),
     };
     let source = Source { rung, cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns, received_boot_ns };

@@ -21,7 +21,15 @@ use hostward_event::raw::Rung;
 use hostward_event::{EventKind, KindSet, Text};
 use std::os::fd::AsFd;
 
-const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit];
+const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Cgroup];
+/// Program, what it hooks, and what it reports.
+const BASE_PROBES: [(&str, &str, EventKind); 5] = [
+    ("exec", "sched_process_exec", EventKind::Exec),
+    ("fork", "sched_process_fork", EventKind::Fork),
+    ("exit", "sched_process_exit", EventKind::Exit),
+    ("cgroup_mkdir", "cgroup_mkdir", EventKind::Cgroup),
+    ("cgroup_rmdir", "cgroup_rmdir", EventKind::Cgroup),
+];
 const SYS_KINDS: &[EventKind] = &[EventKind::Open, EventKind::Connect];
 
 /// An object with its ring, while it is loaded.
@@ -71,10 +79,9 @@ impl Sensor {
             layout,
             base: None,
             sys: None,
-            base_probes: ["sched_process_exec", "sched_process_fork", "sched_process_exit"]
+            base_probes: BASE_PROBES
                 .into_iter()
-                .zip(BASE_KINDS)
-                .map(|(hook, kind)| ProbeState::new(*kind, hook, Rung::BtfTracepoint))
+                .map(|(_, hook, kind)| ProbeState::new(kind, hook, Rung::BtfTracepoint))
                 .collect(),
             sys_probes: SyscallProbe::all(),
             opens: Opens::default(),
@@ -135,7 +142,7 @@ impl Sensor {
         let Some(base) = &mut self.base else {
             return;
         };
-        for (program, probe) in ["exec", "fork", "exit"].into_iter().zip(&mut self.base_probes) {
+        for ((program, _, _), probe) in BASE_PROBES.into_iter().zip(&mut self.base_probes) {
             load::attach_scheduler(&mut base.object, btf, program, probe);
         }
     }

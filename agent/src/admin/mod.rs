@@ -24,6 +24,8 @@ pub fn socket(runtime_dir: &Path) -> PathBuf {
 pub enum Request {
     /// The report.
     Status,
+    /// What runs where: [`crate::workloads::Workloads`].
+    Workloads,
     /// Events.
     Events {
         /// A condition of the rule language.

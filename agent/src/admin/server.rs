@@ -2,13 +2,17 @@
 //! is busy.
 
 use super::{Frame, Request};
+use crate::app::Message;
 use crate::exit::{Exit, Failure};
 use crate::recent::Recent;
 use crate::report::Report;
+use crate::workloads::Workloads;
 use hostward_event::{Event, encode};
+use hostward_host::Board;
 use hostward_policy::Condition;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -31,6 +35,32 @@ pub struct Shared {
     pub report: Mutex<Report>,
     /// The last events.
     pub recent: Recent,
+    /// The pipeline, to be asked what runs where.
+    pub line: std::sync::mpsc::SyncSender<Message>,
+    /// Who tells of containers and pods.
+    pub board: Board,
+}
+
+/// How long the pipeline may take to say what it knows.
+const WORKLOADS_WAIT: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// What runs where; none when the pipeline is too busy to say.
+    async fn workloads(&self) -> Option<Workloads> {
+        let (asker, rows) = tokio::sync::oneshot::channel();
+        let mut message = Message::Workloads(asker);
+        let ask = async {
+            while let Err(refused) = self.line.try_send(message) {
+                // The line is full: the rings go first.
+                let TrySendError::Full(back) = refused else { return None };
+                message = back;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            rows.await.ok()
+        };
+        let workloads = tokio::time::timeout(WORKLOADS_WAIT, ask).await.ok()??;
+        Some(Workloads { workloads, sources: self.board.reports().iter().map(Into::into).collect() })
+    }
 }
 
 /// Opens the socket and answers on a thread of its own until the process ends.
@@ -112,6 +142,10 @@ async fn answer(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
             let report = shared.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
             send(&mut output, &report).await
         }
+        Ok(Request::Workloads) => match shared.workloads().await {
+            Some(workloads) => send(&mut output, &workloads).await,
+            None => Ok(()),
+        },
         Ok(Request::Events { filter, since_ns, follow, json, colour }) => {
             let condition = match filter.as_deref().map(Condition::parse).transpose() {
                 Ok(condition) => condition,

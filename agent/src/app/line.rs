@@ -5,6 +5,7 @@ use crate::clock::LiveClock;
 use crate::health::{Health, Stage, State};
 use crate::pipeline::{Counts, Effect, Pipeline};
 use crate::policy::Policy;
+use crate::workloads::{self, Row};
 use hostward_event::Event;
 use hostward_event::event::Actor;
 use hostward_event::fact::{Input, Lookup};
@@ -22,6 +23,8 @@ pub enum Message {
     Swap(Arc<Policy>),
     /// Answer when everything before has been handled.
     Barrier(SyncSender<()>),
+    /// Answer with what runs where.
+    Workloads(tokio::sync::oneshot::Sender<Vec<Row>>),
     /// No more inputs come but results of actions: finish.
     Stop,
 }
@@ -61,6 +64,8 @@ pub struct Numbers {
     pub processes_evicted: u64,
     /// cgroups forgotten at the table's bound.
     pub cgroups_evicted: u64,
+    /// Of the context stage.
+    pub context: hostward_enrich::Stats,
     /// Responses that reached their cap of kills and only record what they would have done.
     pub tripped: Vec<String>,
 }
@@ -78,6 +83,9 @@ impl Line {
                 }
                 // Whoever asked may have gone.
                 Ok(Message::Barrier(done)) => drop(done.send(())),
+                Ok(Message::Workloads(asker)) => {
+                    drop(asker.send(workloads::rows(&self.pipeline.enricher().workloads())));
+                }
                 Ok(Message::Stop) | Err(_) => break,
             }
         }
@@ -142,6 +150,7 @@ impl Line {
         numbers.processes = context.processes;
         numbers.processes_evicted = context.processes_evicted;
         numbers.cgroups_evicted = context.cgroups_evicted;
+        numbers.context = context;
         numbers.lookups_refused += refused;
         numbers.tripped = self.responder.tripped().iter().map(ToString::to_string).collect();
     }

@@ -34,11 +34,13 @@ use hostward_enrich::Enricher;
 use hostward_event::Text;
 use hostward_event::fact::{Fact, Input, Notice};
 use hostward_event::mask::Masker;
-use hostward_host::{Host, UserWatch};
+use hostward_host::{Board, Host, UserWatch};
 use hostward_outputs::{Outputs, SinkSpec};
 use hostward_policy::Condition;
 use hostward_sensor::{Level, Sensor};
-use line::{Line, Message, Numbers};
+pub use line::Message;
+
+use line::{Line, Numbers};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -127,12 +129,14 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let mut sensor = Sensor::load(&config.sensor, &policy.plan)
         .map_err(|error| Failure::new(Exit::CannotSense, error.to_string(), error.hint()))?;
 
+    let numbers = Arc::new(Mutex::new(Numbers::default()));
+    let (line, inputs) = sync_channel(LINE_DEPTH);
     let shared = Arc::new(Shared {
         report: Mutex::new(Report::starting(now_ns)),
         recent: Recent::new(config.agent.recent_events),
+        line: line.clone(),
+        board: Board::default(),
     });
-    let numbers = Arc::new(Mutex::new(Numbers::default()));
-    let (line, inputs) = sync_channel(LINE_DEPTH);
     let (lookups, questions) = sync_channel(LOOKUP_DEPTH);
     let results = line.clone();
     let responder = hostward_respond::Responder::start(&config.respond, move |result| {

@@ -9,3 +9,4 @@ pub mod rules;
 pub mod setup;
 pub mod spool;
 pub mod status;
+pub mod workloads;

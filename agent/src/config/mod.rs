@@ -106,13 +106,15 @@ pub struct Telemetry {
     pub exit: bool,
     /// Connection attempts.
     pub connect: bool,
+    /// cgroups made and removed.
+    pub cgroup: bool,
     /// Opens of files.
     pub opens: Opens,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { exec: true, fork: true, exit: true, connect: true, opens: Opens::Watched }
+        Self { exec: true, fork: true, exit: true, connect: true, cgroup: false, opens: Opens::Watched }
     }
 }
 
@@ -142,11 +144,21 @@ pub struct RulesConfig {
 }
 
 /// `[responses]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponsesConfig {
     /// Files and folders of *.yaml, as in `[rules]`. None: no response but the alert.
     pub files: Vec<PathBuf>,
+    /// Keys of annotations and labels that name the owner of a workload, for responses that name none. Looked for
+    /// key by key in the pod's annotations and labels, its namespace's labels and the container's labels.
+    pub owner_keys: Vec<String>,
+}
+
+impl Default for ResponsesConfig {
+    fn default() -> Self {
+        let keys = ["hostward.io/owner", "owner", "team"];
+        Self { files: Vec::new(), owner_keys: keys.map(str::to_owned).into() }
+    }
 }
 
 impl Config {

@@ -1,7 +1,7 @@
 //! Values of maps and of the read-only settings.
 
 /// Kinds that the counters have room for; the index is the kind's number.
-pub const KINDS: usize = 8;
+pub const KINDS: usize = 16;
 
 /// Concurrent users of scratch memory per CPU and object. A program cannot interrupt itself, and
 /// the object with the most programs has three, so four is one more than can ever be taken.

@@ -139,6 +139,8 @@ offsets! {
     css_set_subsys = "?css_set.subsys";
     css_cgroup = "?cgroup_subsys_state.cgroup";
     cgroup_kn = "?cgroup.kn";
+    cgroup_root = "?cgroup.root";
+    cgroup_root_hierarchy = "?cgroup_root.hierarchy_id";
     kn_id = "?kernfs_node.id";
     kn_name = "?kernfs_node.name";
     kn_parent = "?kernfs_node.parent|kernfs_node.__parent";

@@ -14,7 +14,7 @@ pub const TEXT_BYTES_MAX: u32 = 4096;
 /// Longest record: all of exec's texts at their limits.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024;
 
-/// Kinds of record; 1 to 5 are the event kinds' numbers.
+/// Kinds of record; those below 0x40 are the event kinds' numbers.
 pub mod kind {
     /// [`Body::Process`](super::Body::Process), from exec.
     pub const EXEC: u8 = 1;
@@ -26,6 +26,8 @@ pub mod kind {
     pub const OPEN: u8 = 4;
     /// [`Body::Connect`](super::Body::Connect).
     pub const CONNECT: u8 = 5;
+    /// [`Body::Cgroup`](super::Body::Cgroup).
+    pub const CGROUP: u8 = 8;
     /// [`Body::Process`](super::Body::Process), from the task iterator; without sequence number.
     pub const SEED: u8 = 0x40;
 }
@@ -62,6 +64,12 @@ pub mod open_bit {
     pub const FILE: u32 = 16;
     /// The base is known (it may be the root, which has no component).
     pub const BASE: u32 = 32;
+}
+
+/// Bits of [`CgroupBody::flags`].
+pub mod cgroup_flag {
+    /// It was removed, not made.
+    pub const REMOVED: u32 = 1;
 }
 
 /// Numbers of [`OpenBody::call`].
@@ -247,6 +255,16 @@ wire! {
         pub reserved: u32,
     }
 
+    /// A cgroup of the unified hierarchy was made or removed.
+    pub struct CgroupBody {
+        /// kernfs id.
+        pub id: u64,
+        /// See [`cgroup_flag`].
+        pub flags: u32,
+        /// Path below the hierarchy's root, nothing.
+        pub text_bytes: [u16; 2],
+    }
+
     /// A whole fork record.
     pub struct ForkRecord {
         /// Front.
@@ -272,6 +290,7 @@ const _: () = {
     assert!(size_of::<ExitBody>() == 32);
     assert!(size_of::<OpenBody>() == 96);
     assert!(size_of::<ConnectBody>() == 64);
+    assert!(size_of::<CgroupBody>() == 16);
 };
 
 /// Body of a record with its texts.
@@ -300,6 +319,13 @@ pub enum Body<'a> {
         /// Fixed part.
         body: ConnectBody,
         /// remote, local.
+        texts: [&'a [u8]; 2],
+    },
+    /// cgroup.
+    Cgroup {
+        /// Fixed part.
+        body: CgroupBody,
+        /// path, nothing.
         texts: [&'a [u8]; 2],
     },
 }
@@ -375,6 +401,10 @@ impl<'a> Record<'a> {
             kind::CONNECT => {
                 let body = ConnectBody::read(&mut reader).ok_or(Malformed::Short)?;
                 Body::Connect { body, texts: texts(&mut reader, body.text_bytes)? }
+            }
+            kind::CGROUP => {
+                let body = CgroupBody::read(&mut reader).ok_or(Malformed::Short)?;
+                Body::Cgroup { body, texts: texts(&mut reader, body.text_bytes)? }
             }
             other => return Err(Malformed::Kind(other)),
         };

@@ -1,4 +1,4 @@
-//! Object `base`: exec, fork and exit from scheduler tracepoints, into a ring of their own, so that
+//! Object `base`: exec, fork, exit and cgroups from BTF tracepoints, into a ring of their own, so that
 //! a flood of file events cannot blind the process table.
 #![no_std]
 #![no_main]
@@ -6,6 +6,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::RingBuf;
 
+#[path = "../hooks/cgroup.rs"]
+mod cgroup;
 #[path = "../hooks/exec.rs"]
 mod exec;
 #[path = "../hooks/exit.rs"]

@@ -64,6 +64,24 @@ pub unsafe fn of<A: Access>(task: Task) -> Cgroup {
     Cgroup { node, id: A::load(node, off!(kn_id)), v1: false }
 }
 
+/// kernfs id of a `struct cgroup`; none when it is of a v1 hierarchy or the kernel does not tell.
+///
+/// # Safety
+/// `directory` is a cgroup that `A` may load from.
+#[inline(always)]
+pub unsafe fn unified_id<A: Access>(directory: *const u8) -> Option<u64> {
+    if off!(cgroup_root) == ABSENT || off!(cgroup_root_hierarchy) == ABSENT || off!(kn_id) == ABSENT {
+        return None;
+    }
+    let root: *const u8 = A::load(directory, off!(cgroup_root));
+    // The unified hierarchy is the first that the kernel makes.
+    if A::load::<i32>(root, off!(cgroup_root_hierarchy)) != 0 {
+        return None;
+    }
+    let node: *const u8 = A::load(directory, off!(cgroup_kn));
+    Some(A::load(node, off!(kn_id)))
+}
+
 impl Cgroup {
     /// Names of the directory and of its parent, as kernel strings; empty at the root.
     ///

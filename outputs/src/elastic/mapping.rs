@@ -2,7 +2,7 @@
 //!
 //! The types are those that every server has (Elasticsearch 8 and 9, OpenSearch 2 and 3): where ECS
 //! names `wildcard`, `constant_keyword` or `match_only_text`, the type of the same family stands that
-//! takes the same values.
+//! takes the same values. Labels alone have no such type: each family has its own.
 
 use hostward_event::registry::{self, Field, Type};
 use serde_json::{Map, Value, json};
@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 /// Longer texts are stored and not indexed. Lucene's limit is 32,766 bytes; a character has up to four.
 const IGNORE_ABOVE_CHARS: u32 = 8_191;
 
-/// The mappings of all data streams: `{"dynamic_templates": [...], "properties": {...}}`.
-pub fn mappings() -> Value {
+/// The mappings of all data streams: `{"dynamic_templates": [...], "properties": {...}}`. `labels` is the
+/// server's type for an object whose keys are not fields each: `flattened` or `flat_object`.
+pub fn mappings(labels: &str) -> Value {
     let mut properties = Map::new();
     for field in registry::fields().iter().filter(|field| !field.ecs.is_empty()) {
-        insert(&mut properties, field.ecs, of(field));
+        insert(&mut properties, field.ecs, of(field, labels));
     }
     json!({
         "date_detection": false,
@@ -29,12 +30,14 @@ fn keyword() -> Value {
     json!({ "type": "keyword", "ignore_above": IGNORE_ABOVE_CHARS })
 }
 
-fn of(field: &Field) -> Value {
+fn of(field: &Field, labels: &str) -> Value {
     let last = field.ecs.rsplit('.').next().unwrap_or_default();
     match field.ty {
         Type::Text if field.ecs == "message" => json!({ "type": "text" }),
         Type::List if last == "ip" => json!({ "type": "ip" }),
         Type::Text | Type::List => keyword(),
+        // Any container brings keys of its own, so they must not become fields each.
+        Type::Labels => json!({ "type": labels }),
         Type::Number => json!({ "type": "long" }),
         Type::Bool => json!({ "type": "boolean" }),
         Type::Ip | Type::Net => json!({ "type": "ip" }),
@@ -62,7 +65,7 @@ mod tests {
 
     #[test]
     fn every_field_of_the_registry_has_a_type_at_its_place() {
-        let mappings = mappings();
+        let mappings = mappings("flattened");
         for field in registry::fields().iter().filter(|field| !field.ecs.is_empty()) {
             let pointer = format!("/properties/{}/type", field.ecs.replace('.', "/properties/"));
             let kind = mappings.pointer(&pointer).and_then(Value::as_str);
@@ -74,5 +77,6 @@ mod tests {
         assert_eq!(of("/properties/process/properties/pid/type"), "long");
         assert_eq!(of("/properties/process/properties/parent/properties/args/type"), "keyword");
         assert_eq!(of("/properties/message/type"), "text");
+        assert_eq!(of("/properties/container/properties/labels/type"), "flattened");
     }
 }

@@ -116,6 +116,14 @@ impl Family {
             Self::OpenSearch
         }
     }
+
+    /// Type of a field that holds labels.
+    const fn labels(self) -> &'static str {
+        match self {
+            Self::Elasticsearch => "flattened",
+            Self::OpenSearch => "flat_object",
+        }
+    }
 }
 
 struct Setup<'a> {
@@ -147,8 +155,8 @@ impl Setup<'_> {
             Family::Elasticsearch => self.ilm().await?,
             Family::OpenSearch => self.ism().await?,
         };
-        self.install("/_component_template/hostward-mappings", &component(json!({ "mappings": mappings() })))
-            .await?;
+        let mappings = component(json!({ "mappings": mappings(family.labels()) }));
+        self.install("/_component_template/hostward-mappings", &mappings).await?;
         let settings = component(
             json!({ "settings": self.settings(lifecycle.filter(|_| family == Family::Elasticsearch)) }),
         );

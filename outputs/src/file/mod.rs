@@ -347,6 +347,7 @@ mod tests {
             session_leader: None,
             around: Arc::new(Surroundings::default()),
             body: Body::Fork,
+            partial: false,
             alert: None,
         };
         Batch { items: vec![Item { event: Arc::new(event), lane, bytes: 1, queued_at: Instant::now() }] }

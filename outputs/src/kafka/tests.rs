@@ -21,6 +21,7 @@ fn batch(sequence: u64) -> Batch {
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,
+        partial: false,
         alert: None,
     };
     let item = Item { event: Arc::new(event), lane: Lane::Telemetry, bytes: 1, queued_at: Instant::now() };

@@ -27,6 +27,7 @@ pub(crate) fn telemetry_of(sequence: u64, filler: usize) -> Arc<Event> {
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,
+        partial: false,
         alert: None,
     })
 }

@@ -273,6 +273,7 @@ impl Events {
             session_leader: Some(leader),
             around: Arc::clone(&self.around),
             body,
+            partial: false,
             alert: None,
         }
     }

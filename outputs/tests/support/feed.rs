@@ -94,6 +94,7 @@ impl Feed {
             session_leader: None,
             around: Arc::clone(&self.around),
             body: Body::Fork,
+            partial: false,
             alert,
         }));
     }

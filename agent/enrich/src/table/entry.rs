@@ -110,13 +110,20 @@ impl Entry {
     }
 
     pub(crate) fn relocate(&mut self, workload: &Arc<Workload>, of: impl Fn(&Arc<Workload>) -> bool) {
+        self.redress(&mut |old| of(old).then(|| workload.clone()));
+    }
+
+    /// Puts other workloads in the place of those for which `change` gives one.
+    pub(crate) fn redress(&mut self, change: &mut impl FnMut(&Arc<Workload>) -> Option<Arc<Workload>>) {
         for image in self.past.iter_mut().chain([&mut self.now]) {
-            if of(&image.process.workload) {
-                Arc::make_mut(&mut image.process).workload = workload.clone();
+            if let Some(workload) = change(&image.process.workload) {
+                Arc::make_mut(&mut image.process).workload = workload;
             }
         }
-        if let Some(seen) = self.observed.as_mut().filter(|seen| of(&seen.workload)) {
-            seen.workload = workload.clone();
+        if let Some(seen) = self.observed.as_mut()
+            && let Some(workload) = change(&seen.workload)
+        {
+            seen.workload = workload;
         }
     }
 }

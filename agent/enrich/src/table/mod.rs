@@ -219,6 +219,13 @@ impl Table {
         }
     }
 
+    /// Puts other workloads in the place of those for which `change` gives one, in living and ended processes.
+    pub(crate) fn redress(&mut self, mut change: impl FnMut(&Arc<Workload>) -> Option<Arc<Workload>>) {
+        for entry in self.living.values_mut().chain(self.ended.values_mut()) {
+            entry.redress(&mut change);
+        }
+    }
+
     /// Takes in where one process runs that has the root for a cgroup, and those of its descendants
     /// that have it from there.
     pub(crate) fn relocate_process(&mut self, identity: Identity, workload: &Arc<Workload>) {

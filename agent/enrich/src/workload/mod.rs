@@ -1,11 +1,16 @@
 //! The table of cgroups: each is read once and shared by all that runs in it.
 
+mod directory;
 mod names;
+
+pub(crate) use directory::{Directory, Redress, is_complete};
 
 use crate::bounded::Bounded;
 use hostward_event::Text;
 use hostward_event::raw::RawCgroup;
+use directory::TOMBSTONE_NS;
 use hostward_event::workload::{Container, Workload};
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -42,6 +47,10 @@ pub(crate) struct Workloads {
     known: Bounded<Key, Known>,
     root: Arc<Workload>,
     evicted: u64,
+    /// Removed cgroups, and until when they are remembered.
+    gone: VecDeque<(u64, u64)>,
+    /// What is known of their containers.
+    pub(crate) directory: Directory,
 }
 
 /// True for the root, which says nothing: every hierarchy's root has id 1.
@@ -50,10 +59,16 @@ pub(crate) const fn is_root(cgroup_id: u64) -> bool {
 }
 
 impl Workloads {
-    pub(crate) fn new(limit: NonZeroUsize) -> Self {
+    pub(crate) fn new(limit: NonZeroUsize, max_containers: NonZeroUsize) -> Self {
         let cgroup = RawCgroup { id: 1, ..RawCgroup::default() };
         let root = Arc::new(Workload { cgroup, ..Workload::default() });
-        Self { known: Bounded::new(limit), root, evicted: 0 }
+        Self {
+            known: Bounded::new(limit),
+            root,
+            evicted: 0,
+            gone: VecDeque::new(),
+            directory: Directory::new(max_containers),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -110,7 +125,9 @@ impl Workloads {
             let Some(known) = self.known.find_mut(key) else { continue };
             known.settled = true;
             if known.workload.path != *path {
-                known.workload = Arc::new(describe(&known.workload.cgroup, path.as_bytes()).0);
+                let (mut workload, _) = describe(&known.workload.cgroup, path.as_bytes());
+                dress(&self.directory, &mut workload);
+                known.workload = Arc::new(workload);
                 changed.push(known.workload.clone());
             }
         }
@@ -119,10 +136,56 @@ impl Workloads {
 
     /// The workload of one process in the root, whose v1 path is known.
     pub(crate) fn in_root(&self, cgroup: &RawCgroup, path: &Text) -> Arc<Workload> {
-        if path.is_empty() { self.root.clone() } else { Arc::new(describe(cgroup, path.as_bytes()).0) }
+        if path.is_empty() {
+            return self.root.clone();
+        }
+        let (mut workload, _) = describe(cgroup, path.as_bytes());
+        dress(&self.directory, &mut workload);
+        Arc::new(workload)
     }
 
-    fn keep(&mut self, key: Key, (workload, settled): (Workload, bool)) {
+    /// The cgroup was made, and nothing is in it yet. From now on its whole path is known.
+    pub(crate) fn made(&mut self, cgroup_id: u64, path: &Text) {
+        let parts = components(path.as_bytes());
+        let mut names = parts.iter().rev().map(|name| Text::copy(name));
+        let (leaf, parent) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+        let cgroup = RawCgroup { id: cgroup_id, v1: false, leaf, parent };
+        self.keep(Key { v1: false, id: cgroup_id }, describe(&cgroup, path.as_bytes()));
+    }
+
+    /// The cgroup was removed: what runs in it has ended, and late records of it are still to come.
+    pub(crate) fn gone(&mut self, cgroup_id: u64, now_ns: u64) {
+        self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), cgroup_id));
+    }
+
+    /// Lets event time pass.
+    pub(crate) fn advance(&mut self, now_ns: u64) {
+        while self.gone.front().is_some_and(|(until_ns, _)| *until_ns <= now_ns) {
+            if let Some((_, id)) = self.gone.pop_front() {
+                for v1 in [false, true] {
+                    self.known.remove(Key { v1, id });
+                }
+            }
+        }
+        self.directory.advance(now_ns);
+    }
+
+    /// Puts new facts into the cgroups whose container fits.
+    pub(crate) fn redress<F: Fn(&Container) -> bool>(
+        &mut self,
+        fits: F,
+    ) -> Redress<'_, F> {
+        let mut redress = Redress::new(&self.directory, fits);
+        for known in self.known.values_mut() {
+            if let Some(workload) = redress.of(&known.workload) {
+                known.workload = workload;
+            }
+        }
+        redress
+    }
+
+    fn keep(&mut self, key: Key, (mut workload, settled): (Workload, bool)) {
+        dress(&self.directory, &mut workload);
         let (asks, asked_ns) = self.known.find(key).map_or((0, 0), |known| (known.asks, known.asked_ns));
         let known = Known { workload: Arc::new(workload), settled, asks, asked_ns };
         self.evicted += u64::from(self.known.insert(key, known).is_some());
@@ -139,6 +202,12 @@ impl Workloads {
             known.asked_ns = now_ns;
         }
         Place { workload: known.workload.clone(), ask }
+    }
+}
+
+fn dress(directory: &Directory, workload: &mut Workload) {
+    if let Some(container) = &mut workload.container {
+        directory.dress(container);
     }
 }
 

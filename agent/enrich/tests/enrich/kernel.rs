@@ -3,7 +3,7 @@
 use hostward_enrich::{Enricher, Fact, Input, Lookup, Output};
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
 };
 use hostward_event::{Event, Text};
 use std::sync::Arc;
@@ -106,6 +106,10 @@ impl Proc {
         self.raw(at, RawBody::Open(Box::new(open)))
     }
 
+    pub(crate) fn cgroup(&self, id: u64, path: &str, removed: bool, at: u64) -> Input {
+        self.raw(at, RawBody::Cgroup(RawCgroupChange { id, path: path.into(), removed }))
+    }
+
     pub(crate) fn exit(&self, at: u64) -> Input {
         self.raw(at, RawBody::Exit { status: 0, utime_ns: 1, stime_ns: 2 })
     }
@@ -139,6 +143,7 @@ pub(crate) fn feed(enricher: &mut Enricher, input: &Input) -> (Vec<Arc<Event>>, 
         match output {
             Output::Event(event) => events.push(event),
             Output::Lookup(lookup) => lookups.push(lookup),
+            Output::Early(_) => {}
         }
     }
     (events, lookups)

@@ -6,3 +6,5 @@ mod context;
 mod kernel;
 #[cfg(test)]
 mod merge;
+#[cfg(test)]
+mod owners;

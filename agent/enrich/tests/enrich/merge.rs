@@ -231,7 +231,7 @@ proptest! {
         records in prop::collection::vec((0u8..6, 0u32..9, 0u64..5, 0u32..9, 0u64..5, 0u64..100, 0u64..4), 0..200),
     ) {
         let one = |n| std::num::NonZeroUsize::new(n).unwrap();
-        let config = Config { max_processes: one(4), max_ended: one(3), max_cgroups: one(2), ended_ttl_s: 1, root_lookups: true };
+        let config = Config { max_processes: one(4), max_ended: one(3), max_cgroups: one(2), ended_ttl_s: 1, root_lookups: true, ..Config::default() };
         let inputs: Vec<Input> = records.iter().map(|&(what, pid, start, ppid, parent_start, at, cgroup)| {
             let process = Proc {
                 pid, start: start * STEP_NS, ppid, parent_start: parent_start * STEP_NS,

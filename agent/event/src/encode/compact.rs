@@ -7,6 +7,7 @@ use crate::raw::{Endpoint, RawConnect, RawOpen};
 use crate::redact::REDACTED;
 use crate::registry::Value;
 use crate::text::escape;
+use crate::workload::Container;
 use std::fmt::{self, Write as _};
 
 /// Longest command line shown, in characters; the feed has all of it.
@@ -112,6 +113,12 @@ fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
             address(view, connect, &mut line.text)?;
             result(view, line)?;
         }
+        Body::Cgroup(change) => {
+            line.ink(Ink::Dim, |out| out.write_str("cgroup "))?;
+            who(view, line)?;
+            line.text.push_str(if change.removed { " removed " } else { " made " });
+            shown(view, "hostward.cgroup.changed.path", change.path.as_bytes(), &mut line.text)?;
+        }
         Body::Gap(_) => {
             line.ink(Ink::Red, |out| out.write_str("LOST   "))?;
             field(view, "message", &mut line.text)?;
@@ -148,6 +155,18 @@ fn write_alert(view: View<'_>, alert: &Alert, line: &mut Line) -> fmt::Result {
     if let Some(container) = event.process.as_deref().and_then(|p| p.workload.container.as_ref()) {
         line.text.push_str(" container=");
         shown(view, "container.id", container.short_id(), &mut line.text)?;
+        for (key, name) in [
+            (" name=", "container.name"),
+            (" image=", "container.image.name"),
+            (" tag=", "container.image.tag"),
+            (" pod=", "orchestrator.resource.name"),
+            (" namespace=", "orchestrator.namespace"),
+        ] {
+            if let Value::Text(text) = view.named(name) {
+                line.text.push_str(key);
+                escape(&text, &mut line.text)?;
+            }
+        }
     }
     if !alert.response.is_empty() {
         write!(line.text, " [{} {}: {}]", alert.mode.name(), alert.action.name(), alert.outcome.name())?;
@@ -155,23 +174,43 @@ fn write_alert(view: View<'_>, alert: &Alert, line: &mut Line) -> fmt::Result {
     Ok(())
 }
 
-/// `root nginx[123] container`.
+/// `root nginx[123] (prod/web-1/app nginx:1.27)`.
 fn who(view: View<'_>, line: &mut Line) -> fmt::Result {
     field(view, "user.name", &mut line.text)?;
     let Some(process) = view.event().process.as_deref() else { return Ok(()) };
     line.text.push(' ');
     shown(view, "process.name", process.comm.as_bytes(), &mut line.text)?;
     pid(view, "process.pid", process.pid, &mut line.text)?;
-    let place: Option<(&str, &[u8])> = match &process.workload.container {
-        Some(container) => Some(("container.id", container.short_id())),
-        None => Some(("hostward.systemd.unit", process.workload.unit.as_bytes())),
-    };
-    if let Some((name, place)) = place.filter(|(_, place)| !place.is_empty()) {
-        line.ink(Ink::Dim, |out| {
-            out.push_str(" (");
-            shown(view, name, place, out)?;
-            out.write_char(')')
-        })?;
+    let mut place = String::new();
+    match &process.workload.container {
+        Some(container) => container_place(view, container, &mut place)?,
+        None => shown(view, "hostward.systemd.unit", process.workload.unit.as_bytes(), &mut place)?,
+    }
+    if !process.workload.unit.is_empty() || process.workload.container.is_some() {
+        line.ink(Ink::Dim, |out| write!(out, " ({place})"))?;
+    }
+    Ok(())
+}
+
+/// Namespace, pod and name, then the image; the id where none of them is known.
+fn container_place(view: View<'_>, container: &Container, out: &mut String) -> fmt::Result {
+    let names = ["orchestrator.namespace", "orchestrator.resource.name", "container.name"];
+    for name in names {
+        if let Value::Text(text) = view.named(name) {
+            if !out.is_empty() {
+                out.push('/');
+            }
+            escape(&text, out)?;
+        }
+    }
+    if out.is_empty() {
+        shown(view, "container.id", container.short_id(), out)?;
+    }
+    for (before, name) in [(' ', "container.image.name"), (':', "container.image.tag")] {
+        if let Value::Text(text) = view.named(name) {
+            out.push(before);
+            escape(&text, out)?;
+        }
     }
     Ok(())
 }

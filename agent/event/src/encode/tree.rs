@@ -3,6 +3,8 @@
 use super::json::{self, Times};
 use super::view::View;
 use crate::registry::{Field, Type, Value};
+use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// A value that no row of the registry has: fixed words and numbers that a schema wants beside ours.
 pub(super) type Make = for<'e> fn(View<'e>) -> Value<'e>;
@@ -106,6 +108,31 @@ fn object(view: View<'_>, keys: &Keys, times: Times, out: &mut Vec<u8>) -> bool 
     true
 }
 
+/// `key=value` texts as an object. A dot in a key would open an object of its own at the receiver, so it is
+/// written as `_`, as shippers of this field do.
+fn labels(pairs: &[Cow<'_, [u8]>], out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut written: HashSet<Vec<u8>> = HashSet::new();
+    for pair in pairs {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let key = parts.next().unwrap_or_default();
+        let key: Vec<u8> = key.iter().map(|byte| if *byte == b'.' { b'_' } else { *byte }).collect();
+        let mut quoted = Vec::with_capacity(key.len() + 2);
+        json::string(&key, &mut quoted);
+        if written.contains(&quoted) {
+            continue;
+        }
+        if !written.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(&quoted);
+        out.push(b':');
+        json::string(parts.next().unwrap_or_default(), out);
+        written.insert(quoted);
+    }
+    out.push(b'}');
+}
+
 fn leaf(view: View<'_>, leaf: Leaf, times: Times, out: &mut Vec<u8>) -> bool {
     match leaf {
         Leaf::Made(make) => json::value(&make(view), times, out),
@@ -117,6 +144,10 @@ fn leaf(view: View<'_>, leaf: Leaf, times: Times, out: &mut Vec<u8>) -> bool {
                 "{} must be a list for its mapping",
                 field.name
             );
+            if let (Type::Labels, Value::List(pairs)) = (field.ty, &value) {
+                labels(pairs, out);
+                return true;
+            }
             // An empty text says no more than no text; receivers and schemas want none.
             !matches!(&value, Value::Text(text) if text.is_empty()) && json::value(&value, times, out)
         }

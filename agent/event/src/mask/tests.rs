@@ -30,6 +30,7 @@ fn event(process: Arc<Process>) -> Event {
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Exec { killed: false },
+        partial: false,
         alert: None,
     }
 }

@@ -50,6 +50,7 @@ fn action(event: &Event) -> &[u8] {
     match &event.body {
         Body::Agent(notice) => notice.action.as_bytes(),
         Body::Open(open) if open.created => b"creation",
+        Body::Cgroup(change) if change.removed => b"cgroup_removed",
         _ => event.kind().action().as_bytes(),
     }
 }
@@ -59,7 +60,7 @@ fn category(event: &Event) -> Value<'_> {
         EventKind::Exec | EventKind::Fork | EventKind::Exit => &["process"],
         EventKind::Open => &["file"],
         EventKind::Connect => &["network"],
-        EventKind::Gap | EventKind::Agent => &["host"],
+        EventKind::Gap | EventKind::Agent | EventKind::Cgroup => &["host"],
     };
     match event.alert {
         Some(_) => list(&[&["intrusion_detection"], own].concat()),
@@ -74,6 +75,7 @@ fn types(event: &Event) -> Value<'_> {
     match &event.body {
         Body::Exec { .. } | Body::Fork => list(&["start"]),
         Body::Exit { .. } => list(&["end"]),
+        Body::Cgroup(change) => list(if change.removed { &["end"] } else { &["start"] }),
         Body::Open(open) if open.created => list(&["creation"]),
         Body::Open(_) => list(&["access"]),
         Body::Connect(_) => list(&["connection", "start"]),
@@ -150,6 +152,10 @@ fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
             "sig" => Value::owned((status & 0x7f).to_string()),
             _ => Value::Missing,
         },
+        Body::Cgroup(change) => match key {
+            "path" => Value::some_text(&change.path),
+            _ => Value::Missing,
+        },
         Body::Fork | Body::Gap(_) | Body::Agent(_) => Value::Missing,
     }
 }
@@ -161,6 +167,7 @@ fn all_arguments(event: &Event) -> Value<'_> {
         EventKind::Connect => &["res", "fd", "tuple"],
         EventKind::Exec => &["res", "exe", "filename", "comm", "flags"],
         EventKind::Exit => &["status", "ret", "sig"],
+        EventKind::Cgroup => &["path"],
         EventKind::Fork | EventKind::Gap | EventKind::Agent => return Value::Missing,
     };
     let mut out = Vec::new();
@@ -274,6 +281,7 @@ pub(super) const FIELDS: &[Field] = &[
                 EventKind::Exec | EventKind::Fork | EventKind::Exit => "hostward.process",
                 EventKind::Open => "hostward.file",
                 EventKind::Connect => "hostward.network",
+                EventKind::Cgroup => "hostward.process",
                 EventKind::Gap | EventKind::Agent => "hostward.agent",
             }
             .into()
@@ -342,7 +350,7 @@ pub(super) const FIELDS: &[Field] = &[
         EventKind::Exec | EventKind::Fork | EventKind::Exit => "process".into(),
         EventKind::Open => "file".into(),
         EventKind::Connect => "net".into(),
-        EventKind::Gap | EventKind::Agent => Value::Missing,
+        EventKind::Gap | EventKind::Agent | EventKind::Cgroup => Value::Missing,
     }),
     Field::new("evt.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
         .ecs("host.name")

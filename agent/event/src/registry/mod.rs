@@ -8,6 +8,7 @@
 //! A field may be written in a condition by its rule name (`proc.name`) or by its ECS name
 //! (`process.name`), so that one language serves rules and sink filters.
 
+mod container_fields;
 mod event_fields;
 mod file_fields;
 mod flags;
@@ -39,6 +40,8 @@ pub enum Type {
     Time,
     /// A list of texts.
     List,
+    /// A list of `key=value`; on the ECS wire an object.
+    Labels,
 }
 
 impl Type {
@@ -52,6 +55,7 @@ impl Type {
             Self::Net => "network",
             Self::Time => "time",
             Self::List => "list",
+            Self::Labels => "labels",
         }
     }
 }
@@ -229,7 +233,7 @@ impl Field {
 }
 
 static TABLE: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    [event_fields::FIELDS, process_fields::FIELDS, file_fields::FIELDS, net_fields::FIELDS].concat()
+    [event_fields::FIELDS, process_fields::FIELDS, container_fields::FIELDS, file_fields::FIELDS, net_fields::FIELDS].concat()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> = LazyLock::new(|| {

@@ -1,10 +1,9 @@
-//! Fields of processes, users, containers: who did it.
+//! Fields of processes and users: who did it.
 
 use super::render::{arguments, command_line, event_type};
 use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags};
 use crate::event::Body;
 use crate::process::Process;
-use crate::workload::Container;
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
@@ -68,10 +67,6 @@ fn user_name(event: &Event, uid: u32) -> Value<'_> {
 
 fn group_name(event: &Event, gid: u32) -> Value<'_> {
     event.around.users.groups.get(&gid).map_or(Value::Missing, Value::some_text)
-}
-
-fn container(event: &Event) -> Option<&Container> {
-    me(event)?.workload.container.as_ref()
 }
 
 fn arg_list(process: Option<&Process>) -> Value<'_> {
@@ -521,36 +516,6 @@ pub(super) const FIELDS: &[Field] = &[
         known(me(e), |p| p.ns.user.into())
     })
     .ecs("hostward.process.namespace.user"),
-    Field::new(
-        "container.id",
-        Type::Text,
-        "first 12 characters of the container's id; `host` outside of any",
-        |e, _| match (me(e), container(e)) {
-            (_, Some(container)) => Value::text(container.short_id()),
-            (Some(_), None) => Value::text(b"host"),
-            (None, None) => Value::Missing,
-        },
-    )
-    .needs(Need::Cgroup),
-    Field::new("container.full_id", Type::Text, "whole id of the container", |e, _| {
-        container(e).map_or(Value::Missing, |c| Value::some_text(&c.id))
-    })
-    .ecs("container.id")
-    .ocsf("process.container.uid")
-    .cef("cs3")
-    .leef("containerId")
-    .needs(Need::Cgroup),
-    Field::new("container.type", Type::Text, "container runtime, as the cgroup tells it", |e, _| {
-        container(e).map_or(Value::Missing, |c| Value::some_text(&c.runtime))
-    })
-    .ecs("container.runtime")
-    .ocsf("process.container.runtime")
-    .needs(Need::Cgroup),
-    Field::new("k8s.pod.uid", Type::Text, "uid of the pod", |e, _| {
-        container(e).map_or(Value::Missing, |c| Value::some_text(&c.pod_uid))
-    })
-    .ecs("orchestrator.resource.id")
-    .needs(Need::Cgroup),
     Field::new("systemd.unit", Type::Text, "systemd unit, or the scope of a login session", |e, _| {
         me(e).map_or(Value::Missing, |p| Value::some_text(&p.workload.unit))
     })

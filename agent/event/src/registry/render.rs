@@ -28,6 +28,7 @@ pub(super) fn event_type(event: &Event) -> &'static str {
         (_, EventKind::Fork) => "clone",
         (_, EventKind::Exit) => "procexit",
         (_, EventKind::Connect) => "connect",
+        (Body::Cgroup(change), _) => if change.removed { "cgroup_rmdir" } else { "cgroup_mkdir" },
         (_, kind) => kind.name(),
     }
 }
@@ -38,7 +39,7 @@ pub(super) fn raw_result(event: &Event) -> Option<i64> {
         Body::Open(open) => Some(open.result),
         Body::Connect(connect) => Some(connect.result),
         // The hook sits behind the point of no return: what is reported has succeeded.
-        Body::Exec { .. } | Body::Fork => Some(0),
+        Body::Exec { .. } | Body::Fork | Body::Cgroup(_) => Some(0),
         Body::Exit { .. } | Body::Gap(_) | Body::Agent(_) => None,
     }
 }

@@ -51,10 +51,10 @@ fn names_that_the_event_does_not_use_stay_behind() {
 fn a_field_of_a_newer_agent_is_ignored_and_a_missing_one_has_its_default() {
     let (_, event) = samples::all().into_iter().find(|(name, _)| name == "open/alert").unwrap();
     let record = stored(&event);
-    // Version, then a map of 15 pairs: make it 16 with a pair that nobody knows.
-    assert_eq!(record[..2], [1, 0x8f]);
-    let mut newer = vec![1, 0xde, 0, 16];
-    newer.extend_from_slice(&record[2..]);
+    // Version, then a map of 17 pairs: make it 18 with a pair that nobody knows.
+    assert_eq!(record[..4], [1, 0xde, 0, 17]);
+    let mut newer = vec![1, 0xde, 0, 18];
+    newer.extend_from_slice(&record[4..]);
     newer.extend_from_slice(b"\xaanovelty_x1\x92\x01\xc4\x02\xff\xfe");
     assert_eq!(decode(&newer).unwrap(), decode(&record).unwrap());
 

@@ -4,10 +4,12 @@ use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo
 use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, HostFacts, Process, UserTable};
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawConnect, RawOpen,
+    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawCgroupChange, RawConnect, RawOpen,
     Rung, Source,
 };
-use hostward_event::workload::{Container, Workload};
+use hostward_event::workload::{
+    Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
+};
 use hostward_event::{Event, EventKind, IdMint, Text};
 use std::sync::Arc;
 
@@ -113,6 +115,53 @@ fn inode(ino: u64) -> Inode {
     }
 }
 
+fn container_facts() -> ContainerFacts {
+    ContainerFacts {
+        source: Told::Docker,
+        id: Text::from("3f4e1dd9b0c2a1d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"),
+        runtime: Text::from("docker"),
+        name: Text::from("web"),
+        image: ImageFacts {
+            reference: Text::from("docker.io/library/nginx:1.27"),
+            id: Text::from("sha256:aa"),
+            digests: vec![Text::from("sha256:bb")],
+        },
+        command: vec![Text::from("nginx"), Text::from("-g")],
+        labels: [("com.example.tier", "front"), ("team", "web")].map(|(k, v)| (k.into(), v.into())).into(),
+        mounts: vec![Mount {
+            source: "/srv/www".into(),
+            destination: "/usr/share/nginx".into(),
+            writable: false,
+            propagation: "rprivate".into(),
+        }],
+        privileged: Some(true),
+        capabilities: vec![Text::from("CAP_NET_RAW")],
+        started_ns: 1_760_000_000_000_000_000,
+        sandbox: false,
+        sandbox_id: Text::EMPTY,
+        pod_uid: Text::from("4ff79cf0-1111-2222-3333-444455556666"),
+    }
+}
+
+fn pod_facts() -> PodFacts {
+    PodFacts {
+        name: "web-7d4b9c-x2x4z".into(),
+        namespace: "prod".into(),
+        labels: [("app.kubernetes.io/name".into(), "web".into())].into(),
+        annotations: [("hostward.io/owner".into(), "team-web".into())].into(),
+        namespace_labels: [("tier".into(), "gold".into())].into(),
+        node: "node-a".into(),
+        service_account: "web".into(),
+        owners: vec![
+            Owner { kind: "ReplicaSet".into(), name: "web-7d4b9c".into(), uid: "1".into() },
+            Owner { kind: "Deployment".into(), name: "web".into(), uid: "2".into() },
+        ],
+        cluster_name: "east".into(),
+        cluster_id: "5ff79cf0-1111-2222-3333-444455556666".into(),
+        ..PodFacts::new(Told::KubernetesApi, "4ff79cf0-1111-2222-3333-444455556666".into())
+    }
+}
+
 fn container() -> Arc<Workload> {
     Arc::new(Workload {
         cgroup: RawCgroup { id: 99, v1: false, leaf: Text::from("docker-1.scope"), parent: Text::EMPTY },
@@ -121,7 +170,8 @@ fn container() -> Arc<Workload> {
             id: Text::from("3f4e1dd9b0c2a1d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"),
             runtime: Text::from("docker"),
             pod_uid: Text::from("4ff79cf0-1111-2222-3333-444455556666"),
-            ..Container::default()
+            facts: Some(Arc::new(container_facts())),
+            pod: Some(Arc::new(pod_facts())),
         }),
         unit: Text::from("docker-1.scope"),
         slice: Text::from("system.slice"),
@@ -154,6 +204,7 @@ fn event(n: u64, body: Body) -> Event {
         session_leader: Some(leader),
         around: around(),
         body,
+        partial: n % 2 == 1,
         alert: None,
     };
     if matches!(event.body, Body::Gap(_) | Body::Agent(_)) {
@@ -278,6 +329,8 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("fork", Body::Fork),
         ("exit", exit(3 << 8)),
         ("exit_signal", exit(0x8b)),
+        ("cgroup", Body::Cgroup(RawCgroupChange { id: 4_711, path: "/docker/x".into(), removed: false })),
+        ("cgroup_removed", Body::Cgroup(RawCgroupChange { id: 4_711, path: Text::copy(HOSTILE), removed: true })),
         ("open", open(b"/etc/../etc/passwd", b"/etc/passwd", 3, false)),
         ("open_created", open(b"new.tar.gz", b"/srv/www/new.tar.gz", 3, true)),
         ("open_failed", open(b"../secret", b"", -13, false)),

@@ -95,7 +95,7 @@ pub(crate) fn compile(clause: &Clause, notes: &mut Vec<Fault>) -> Result<Compile
             Type::Number | Type::Time => Compare::Numbers(each(literals, number)?),
             Type::Bool => Compare::Bools(each(literals, boolean)?),
             Type::Ip | Type::Net => Compare::Networks(each(literals, network)?),
-            Type::Text | Type::List => texts(&left, clause, literals)?,
+            Type::Text | Type::List | Type::Labels => texts(&left, clause, literals)?,
         },
     };
     remark(&left, clause, literals, notes);
@@ -130,7 +130,7 @@ fn constant(left: &Operand, operator: Op, literals: &[Literal]) -> Option<bool> 
 fn accepts(ty: Type, clause: &Clause) -> Result<(), Fault> {
     let operator = clause.operator;
     let (fits, known) = match ty {
-        Type::Text | Type::List => (
+        Type::Text | Type::List | Type::Labels => (
             !operator.is_order(),
             "exists = == != contains icontains bcontains startswith bstartswith endswith glob iglob regex in \
              intersects pmatch",
@@ -153,7 +153,7 @@ fn accepts(ty: Type, clause: &Clause) -> Result<(), Fault> {
 
 fn comparable(left: &Operand, right: &Operand, clause: &Clause) -> Result<(), Fault> {
     let family = |ty: Type| match ty {
-        Type::Text | Type::List => 0,
+        Type::Text | Type::List | Type::Labels => 0,
         Type::Number | Type::Time => 1,
         Type::Bool => 2,
         Type::Ip | Type::Net => 3,
@@ -291,7 +291,7 @@ impl Check {
     fn any_text(&self, value: &Value<'_>, negated: bool, holds: impl Fn(&[u8]) -> bool) -> bool {
         match value {
             Value::Text(text) => holds(text) != negated,
-            Value::List(list) if self.left.ty() == Type::List => match self.operator {
+            Value::List(list) if matches!(self.left.ty(), Type::List | Type::Labels) => match self.operator {
                 Op::In => list.iter().all(|text| holds(text)),
                 _ => list.iter().any(|text| holds(text)) != negated,
             },

@@ -4,6 +4,7 @@ use super::check::{Check, Compare, Compiled, compile};
 use super::operator::Operator;
 use super::parser::{MAX_DEPTH, Tree};
 use crate::problem::{Fault, shorten};
+use hostward_event::registry::{Field, Need};
 use hostward_event::{EventKind, KindSet};
 use std::sync::Arc;
 
@@ -30,6 +31,15 @@ impl Expr {
             Self::Check(check) => visit(check),
         }
     }
+}
+
+/// True when a check reads a field of which a runtime or the Kubernetes API tells.
+pub(crate) fn waits_for_owner(expr: &Expr) -> bool {
+    let mut waits = false;
+    expr.checks(&mut |check| {
+        waits |= fields(check).iter().any(|field| field.need == Need::Runtime);
+    });
+    waits
 }
 
 /// What a macro name stands for.
@@ -173,6 +183,16 @@ pub(crate) fn kinds(expr: &Expr) -> Kinds {
     }
 }
 
+/// All fields that a check reads.
+fn fields(check: &Check) -> Vec<&Field> {
+    let mut fields = Vec::new();
+    check.left.fields(&mut fields);
+    if let Compare::Operand(right) = &check.compare {
+        right.fields(&mut fields);
+    }
+    fields
+}
+
 fn check_kinds(check: &Check) -> Kinds {
     if let Compare::EventType(names) = &check.compare {
         let without = |set: KindSet| {
@@ -186,11 +206,7 @@ fn check_kinds(check: &Check) -> Kinds {
             _ => Kinds { may_hold: some, may_fail: not_every },
         };
     }
-    let mut fields = Vec::new();
-    check.left.fields(&mut fields);
-    if let Compare::Operand(right) = &check.compare {
-        right.fields(&mut fields);
-    }
+    let fields = fields(check);
     // A field that the event does not carry is missing, and the check is then false. `len` alone
     // makes something of what is missing.
     let carries = match &check.left {

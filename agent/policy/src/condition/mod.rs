@@ -13,7 +13,7 @@ mod parser;
 mod program;
 
 pub(crate) use check::{Check, Compare};
-pub(crate) use expr::{Expr, Findings, Macro, kinds, resolve};
+pub(crate) use expr::{Expr, Findings, Macro, kinds, resolve, waits_for_owner};
 pub(crate) use glob::{Glob, components};
 pub(crate) use operand::{Operand, function, lookup};
 pub(crate) use operator::Operator;
@@ -35,6 +35,7 @@ use hostward_event::{Event, KindSet};
 pub struct Condition {
     program: Program,
     kinds: KindSet,
+    waits_for_owner: bool,
 }
 
 impl Condition {
@@ -68,7 +69,8 @@ impl Condition {
         let none = |_: &str| Macro::Unknown("macros can be used in rule files only".to_owned());
         let expr = resolve(&tree, &none, &mut found);
         if found.faults.is_empty() {
-            Ok(Self { program: Program::new(&expr), kinds: kinds(&expr).may_hold })
+            let waits_for_owner = waits_for_owner(&expr);
+            Ok(Self { program: Program::new(&expr), kinds: kinds(&expr).may_hold, waits_for_owner })
         } else {
             Err(found.faults)
         }
@@ -77,6 +79,12 @@ impl Condition {
     /// True when the event fits.
     pub fn matches(&self, event: &Event) -> bool {
         self.kinds.contains(event.kind()) && self.program.holds(event)
+    }
+
+    /// True when it reads what a container runtime or the Kubernetes API tells: before that came, what it
+    /// says of an event may change.
+    pub const fn waits_for_owner(&self) -> bool {
+        self.waits_for_owner
     }
 
     /// Kinds of event that can match.

@@ -154,10 +154,10 @@ fn check_argument(function: Function, name: &str, operand: &Operand, at: usize) 
     let ty = operand.ty();
     let fits = match function {
         Function::Val | Function::Len => true,
-        Function::Join | Function::Getopt => matches!(ty, Type::Text | Type::List),
+        Function::Join | Function::Getopt => matches!(ty, Type::Text | Type::List | Type::Labels),
         _ => ty == Type::Text,
     };
-    if fits && (function != Function::Len || matches!(ty, Type::Text | Type::List)) {
+    if fits && (function != Function::Len || matches!(ty, Type::Text | Type::List | Type::Labels)) {
         return Ok(());
     }
     Err(Fault::new(
@@ -179,7 +179,7 @@ fn apply<'e>(function: Function, inner: &'e [Operand], event: &'e Event) -> Valu
             Value::Text(text) => Value::number(String::from_utf8_lossy(&text).chars().count() as u64),
             Value::List(list) => Value::number(list.len() as u64),
             // A list that has no element is missing in the registry; its length is known all the same.
-            Value::Missing if first.ty() == Type::List => Value::number(0_u32),
+            Value::Missing if matches!(first.ty(), Type::List | Type::Labels) => Value::number(0_u32),
             _ => Value::Missing,
         },
         Function::Concat => joined(b"", inner, event),

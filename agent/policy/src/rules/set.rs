@@ -23,6 +23,7 @@ pub(super) struct Body {
     pub(super) program: Program,
     pub(super) output: Output,
     pub(super) kinds: KindSet,
+    pub(super) waits_for_owner: bool,
 }
 
 impl Rule {
@@ -112,6 +113,18 @@ impl RuleSet {
         let list = EventKind::ALL.into_iter().zip(&self.by_kind).find(|(known, _)| *known == kind);
         let rules = list.into_iter().flat_map(|(_, list)| list).filter_map(|n| self.rules.get(*n));
         out.extend(rules.filter(|rule| rule.body.program.holds(event)));
+    }
+
+    /// As [`RuleSet::matches`], of an event that still waits for its container: only rules that do not read what
+    /// may yet be told.
+    pub fn matches_early<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>) {
+        let before = out.len();
+        self.matches(event, out);
+        let mut at = 0;
+        out.retain(|rule| {
+            at += 1;
+            at <= before || !rule.body.waits_for_owner
+        });
     }
 
     /// Turns rules off, then on. A selector is a rule's name, a glob of names, or `tag=TAG`.

@@ -71,6 +71,7 @@ pub(crate) fn event(actor: Process, ancestors: &[&str], body: Body) -> Event {
         session_leader: None,
         around: Arc::new(around),
         body,
+        partial: false,
         alert: None,
     }
 }

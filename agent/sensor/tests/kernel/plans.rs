@@ -237,6 +237,8 @@ fn programs_stay_within_their_verifier_budget() {
     }
     let recorded = BTreeMap::from([
         ("connect", 2_200),
+        ("cgroup_mkdir", 650),
+        ("cgroup_rmdir", 650),
         ("exec", 30_000),
         ("exit", 500),
         ("fork", 410),

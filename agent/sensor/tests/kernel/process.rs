@@ -34,6 +34,47 @@ fn device(st_dev: u64) -> u32 {
     (rustix::fs::major(st_dev) << 20) | rustix::fs::minor(st_dev)
 }
 
+/// Where the unified hierarchy is mounted.
+fn unified() -> Option<std::path::PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut points = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (_, point, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| point.into())
+    });
+    points.next()
+}
+
+#[test]
+fn a_cgroup_is_told_when_it_is_made_and_when_it_is_removed() {
+    if !can_observe("a_cgroup_is_told_when_it_is_made_and_when_it_is_removed") {
+        return;
+    }
+    let Some(top) = unified() else {
+        eprintln!("skipped: a_cgroup_is_told_when_it_is_made_and_when_it_is_removed: no cgroup2 is mounted");
+        return;
+    };
+    let watch = Watch::new(&named(&[]));
+    let name = format!("hostward-test-{}", std::process::id());
+    let (outer, inner) = (top.join(&name), top.join(&name).join("in\u{1b}ner"));
+    fs::create_dir(&outer).unwrap();
+    fs::create_dir(&inner).unwrap();
+    let id = fs::metadata(&inner).unwrap().ino();
+    fs::remove_dir(&inner).unwrap();
+    fs::remove_dir(&outer).unwrap();
+    for removed in [false, true] {
+        let change = |event: &hostward_event::raw::RawEvent| match &event.body {
+            RawBody::Cgroup(change) if change.id == id && change.removed == removed => Some(change.clone()),
+            _ => None,
+        };
+        let event = watch.event("the change of the cgroup", |event| change(event).is_some());
+        let path = change(&event).unwrap().path;
+        // In a container of its own the agent would be told a path that begins further up.
+        assert!(path.to_string().ends_with(&format!("/{name}/in\\u{{1b}}ner")), "{path}");
+        assert_eq!(event.task.pid, std::process::id());
+    }
+}
+
 #[test]
 fn exec_tells_all_about_a_program() {
     if !can_observe("exec_tells_all_about_a_program") {

@@ -93,6 +93,7 @@ fn activity(view: View<'_>) -> u32 {
     match &event.body {
         Body::Exec { .. } | Body::Fork => 1,
         Body::Exit { .. } => 2,
+        Body::Cgroup(_) => OTHER,
         Body::Open(open) if open.created => 1,
         Body::Open(_) => 14,
         Body::Connect(connect) => match connect.result {

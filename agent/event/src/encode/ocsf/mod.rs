@@ -36,7 +36,7 @@ impl Class {
     const fn of(event: &Event) -> Self {
         match &event.body {
             _ if event.alert.is_some() => Self::Finding,
-            Body::Exec { .. } | Body::Fork | Body::Exit { .. } => Self::Process,
+            Body::Exec { .. } | Body::Fork | Body::Exit { .. } | Body::Cgroup(_) => Self::Process,
             Body::Open(_) => Self::File,
             Body::Connect(_) => Self::Network,
             Body::Agent(notice) if notice.success => Self::Lifecycle,
@@ -63,7 +63,9 @@ impl Class {
     /// Classes that events of this kind can have.
     const fn all(kind: EventKind) -> &'static [Self] {
         match kind {
-            EventKind::Exec | EventKind::Fork | EventKind::Exit => &[Self::Process, Self::Finding],
+            EventKind::Exec | EventKind::Fork | EventKind::Exit | EventKind::Cgroup => {
+                &[Self::Process, Self::Finding]
+            }
             EventKind::Open => &[Self::File, Self::Finding],
             EventKind::Connect => &[Self::Network, Self::Finding],
             EventKind::Gap => &[Self::Error, Self::Finding],
@@ -83,7 +85,9 @@ fn places(class: Class, kind: EventKind, path: &str) -> Vec<String> {
                 (Some(rest), EventKind::Exec | EventKind::Fork) => {
                     vec![path.to_owned(), format!("actor.process.{rest}")]
                 }
-                (_, EventKind::Exit) => vec![path.to_owned(), format!("actor.{path}")],
+                (_, EventKind::Exit | EventKind::Cgroup) => {
+                    vec![path.to_owned(), format!("actor.{path}")]
+                }
                 _ => same(),
             },
             Class::File | Class::Network => vec![format!("actor.{path}")],
