@@ -100,13 +100,23 @@ impl Cluster {
     /// As the administrator.
     pub(crate) fn api(&self, method: &str, path: &str, body: &Value) -> Value {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.ask(method, path, kind, &body.to_string())
+    }
+
+    /// Creates what a manifest says.
+    pub(crate) fn create_yaml(&self, path: &str, manifest: &str) {
+        self.ask("POST", path, "application/yaml", manifest);
+    }
+
+    fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> Value {
         let mut command = Command::new("curl");
-        command.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-d", "@-", "-H"]);
+        command.args(["-sS", "-X", method, "-w", "\n%{http_code}", "--data-binary", "@-", "-H"]);
         command.arg(format!("Content-Type: {kind}"));
         for (option, file) in [("--cacert", "ca.crt"), ("--cert", "admin.crt"), ("--key", "admin.key")] {
             command.arg(option).arg(self.path(file));
         }
-        let answer = fed(command.arg(format!("{}{path}", self.url())), &body.to_string());
+        command.args(["-H", "Accept: application/json"]);
+        let answer = fed(command.arg(format!("{}{path}", self.url())), body);
         let (answer, code) = answer.rsplit_once('\n').unwrap();
         assert!(code.starts_with('2'), "{method} {path}: {code} {answer}");
         serde_json::from_str(answer).unwrap()
