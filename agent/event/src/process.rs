@@ -85,6 +85,26 @@ pub struct HostFacts {
     pub os_version: String,
     /// os-release PRETTY_NAME; `host.os.full`.
     pub os_full: String,
+    /// Time zone by its name in the tz database, e.g. `Europe/Berlin`; empty: not known. `event.timezone`.
+    #[serde(default)]
+    pub timezone: String,
+    /// The cloud it runs in; none: in none that tells itself.
+    #[serde(default)]
+    pub cloud: Option<Box<CloudFacts>>,
+}
+
+/// Facts of a machine in a cloud for `cloud.*`. Whatever is not told is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CloudFacts {
+    /// `aws`, `azure`, `gcp`, `openstack`, …; `cloud.provider`.
+    pub provider: String,
+    /// Id of the instance; `cloud.instance.id`.
+    pub instance_id: String,
+    /// `cloud.region`.
+    pub region: String,
+    /// `cloud.availability_zone`.
+    pub availability_zone: String,
 }
 
 /// Facts of this agent for `agent.*`.

@@ -4,6 +4,7 @@ use crate::cgroups::Hierarchies;
 use crate::proc::{PidDir, cgroup_lines};
 use hostward_event::Text;
 use hostward_event::fact::{Fact, Lookup, SeedProcess};
+use hostward_event::process::UserTable;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,13 @@ impl Host {
             // Runtimes and the Kubernetes API are asked, each on a task of its own.
             Lookup::Container { .. } => None,
         }
+    }
+
+    /// Names of users and groups as this process has them, which for one of a container are the image's. Reads
+    /// at most 1 MiB of each file and nothing outside of the process's root. None: that process is gone. Empty
+    /// also where the kernel has no openat2(2), before 5.6.
+    pub fn users_inside(&self, pid: u32, start_boot_ns: u64) -> Option<UserTable> {
+        Some(crate::inside::users(&self.open(pid, start_boot_ns)?))
     }
 
     fn cgroup_path(&self, cgroup_id: u64, pid: u32, start_boot_ns: u64) -> Option<Text> {

@@ -31,19 +31,27 @@
 mod body;
 mod cgroups;
 mod clock;
+mod hash;
 mod host;
+mod inside;
 pub mod kubernetes;
 mod machine;
 mod pace;
+mod packages;
+mod place;
 mod proc;
 mod runtime;
+#[cfg(test)]
+mod skip;
 mod sources;
 mod users;
 
 pub use cgroups::{CgroupMode, Hierarchies};
 pub use clock::{boot_ns, clock_offset_ns};
+pub use hash::{HashFailure, Hasher, Sha256};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};
+pub use packages::{Package, Packages};
 pub use runtime::{RuntimeConfig, RuntimeProblem, Runtimes};
 pub use sources::{Board, SourceReport, SourceState};
 pub use users::{UserWatch, users};

@@ -30,6 +30,8 @@ pub fn host_facts() -> HostFacts {
         os_name: os_release(&release, "NAME"),
         os_version: os_release(&release, "VERSION_ID"),
         os_full: os_release(&release, "PRETTY_NAME"),
+        timezone: crate::place::timezone(Path::new("/")),
+        cloud: crate::place::cloud(Path::new("/")).map(Box::new),
     }
 }
 

@@ -21,7 +21,7 @@ pub fn users(root: &Path) -> UserTable {
 }
 
 /// `NAME:PASSWORD:ID:…`, the first of an id wins as it does for getpwuid(3).
-fn names(file: &[u8]) -> BTreeMap<u32, Text> {
+pub(crate) fn names(file: &[u8]) -> BTreeMap<u32, Text> {
     let mut names = BTreeMap::new();
     for line in file.split(|b| *b == b'\n') {
         let mut fields = line.split(|b| *b == b':');

@@ -12,6 +12,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread, time::Duration};
 
+#[path = "../src/skip.rs"]
+mod skip;
+
 /// A child that sleeps, killed when the test ends.
 struct Sleeper(Child);
 
@@ -219,4 +222,40 @@ fn all_processes_are_listed_once_with_init_and_us() {
     assert!(pids.contains(&1) && pids.contains(&std::process::id()));
     let error = Host::new(Path::new("/nowhere")).seeds().unwrap_err();
     assert!(error.to_string().contains("/nowhere") && error.hint().contains("mount"));
+}
+
+#[test]
+fn a_process_with_another_root_has_the_names_in_there() {
+    let test = "processes::a_process_with_another_root";
+    if !rustix::process::geteuid().is_root() {
+        return skip::skip("root", test, "chroot(2) needs root");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let copy = |path: &Path| {
+        let to = dir.path().join(path.strip_prefix("/").unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        assert!(Command::new("cp").arg("-L").arg(path).arg(&to).status().unwrap().success());
+    };
+    // The program, and the libraries that it is linked with.
+    let linked = Command::new("ldd").arg("/bin/sleep").output().unwrap();
+    let linked = String::from_utf8(linked.stdout).unwrap();
+    linked.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new).for_each(copy);
+    copy(Path::new("/bin/sleep"));
+    fs::create_dir_all(dir.path().join("etc")).unwrap();
+    fs::write(dir.path().join("etc/passwd"), "inner:x:0:0::/:/bin/sh\n").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", dir.path().join("etc/group")).unwrap();
+
+    let mut command = Command::new("chroot");
+    let child = Sleeper(command.arg(dir.path()).args(["/bin/sleep", "600"]).spawn().unwrap());
+    let root = format!("/proc/{}/root", child.0.id());
+    let begun = std::time::Instant::now();
+    while fs::read_link(&root).unwrap() != dir.path() {
+        assert!(begun.elapsed().as_secs() < 60, "chroot did not");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (host, me) = (Host::default(), seed(child.0.id()));
+    let names = host.users_inside(me.pid, me.start_boot_ns).unwrap();
+    assert_eq!(names.users.get(&0), Some(&Text::from("inner")));
+    assert_eq!(names.groups.get(&0), Some(&Text::from("inner")), "its own file, by a link from its own root");
+    assert_eq!(host.users_inside(me.pid, me.start_boot_ns + 1_000_000_000), None, "another process");
 }

@@ -84,6 +84,7 @@ impl Events {
                 os_name: "Debian GNU/Linux".to_owned(),
                 os_version: "12".to_owned(),
                 os_full: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+                ..HostFacts::default()
             },
             agent: AgentFacts {
                 id: "a1b2c3d4e5f60718293a4b5c6d7e8f90".to_owned(),

@@ -34,6 +34,7 @@ fn around() -> Arc<Surroundings> {
             os_name: "Debian GNU/Linux".to_owned(),
             os_version: "12".to_owned(),
             os_full: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            ..HostFacts::default()
         },
         agent: AgentFacts {
             id: "a1b2".to_owned(),

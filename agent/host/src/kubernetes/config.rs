@@ -166,6 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_section_is_taken() {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            kubernetes: KubernetesConfig,
+        }
+        let document = include_str!("../../../../docs/kubernetes.md");
+        let section = document.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+        let config = toml::from_str::<File>(section).unwrap().kubernetes;
+        assert_eq!(config.validate(), []);
+        assert_eq!((config.cluster_name.as_str(), config.is_asked_for()), ("prod-eu", true));
+        let all = section.replace("# enabled", "enabled").replace("# kubeconfig", "kubeconfig");
+        let problems = toml::from_str::<File>(&all).unwrap().kubernetes.validate();
+        assert_eq!(problems.iter().map(|problem| problem.key).collect::<Vec<_>>(), ["kubeconfig"]);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_by_key() {
         assert!(keys("").is_empty());
         assert!(keys("server = 'https://10.0.0.1:6443'\ntoken_file = '/t'\nnode_name = 'a-1.b'").is_empty());

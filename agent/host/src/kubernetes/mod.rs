@@ -89,8 +89,8 @@ impl Kubernetes {
         if let Some(problem) = config.validate().into_iter().next() {
             return Err(KubernetesError::Config(problem));
         }
-        let access = match access::Access::find(config) {
-            Ok(Some(access)) => access,
+        let (access, node) = match prepare(config) {
+            Ok(Some(prepared)) => prepared,
             Ok(None) => return Ok(None),
             // Nobody asked for it: no reason for an agent not to start.
             Err(failure) if !config.is_asked_for() => {
@@ -104,12 +104,19 @@ impl Kubernetes {
                 });
                 return Ok(None);
             }
-            Err(failure) => return Err(KubernetesError::Access(failure)),
+            Err(failure) => return Err(failure),
         };
-        let node = config.node().map_err(KubernetesError::Config)?;
         let session = session::Session::new(config.clone(), node, access, facts, board);
         Ok(Some(Self { task: handle.spawn(session.run()) }))
     }
+}
+
+/// None: switched off, or neither wanted nor found.
+fn prepare(config: &KubernetesConfig) -> Result<Option<(access::Access, String)>, KubernetesError> {
+    let Some(access) = access::Access::find(config).map_err(KubernetesError::Access)? else {
+        return Ok(None);
+    };
+    Ok(Some((access, config.node().map_err(KubernetesError::Config)?)))
 }
 
 impl Drop for Kubernetes {

@@ -13,6 +13,7 @@ use hostward_event::Text;
 use hostward_event::workload::{Owner, PodFacts};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// Labels of a namespace are asked for again at this age.
 const NAMESPACE_AGE: Duration = Duration::from_secs(300);
@@ -20,6 +21,8 @@ const NAMESPACE_AGE: Duration = Duration::from_secs(300);
 const FORBIDDEN_REST: Duration = Duration::from_secs(600);
 /// What failed is not asked for so long, so that a slow server holds up one pod and not each.
 const FAILED_REST: Duration = Duration::from_secs(15);
+/// Pods wait for these answers, and events for pods.
+const LIMIT: Duration = Duration::from_secs(2);
 const TEMPLATE_HASH: Text = Text::from_static("pod-template-hash");
 const CLUSTER_NAMESPACE: &str = "kube-system";
 
@@ -202,7 +205,9 @@ impl Relations {
         if rest.until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        let answer = client.get::<Object>(&resource.path(namespace, name), &[], METADATA).await;
+        let path = resource.path(namespace, name);
+        let answer = timeout(LIMIT, client.get::<Object>(&path, &[], METADATA)).await;
+        let answer = answer.unwrap_or(Err(Fault::Silent(LIMIT)));
         *rest = match &answer {
             Ok(_) | Err(Fault::Missing(_)) => Rest::default(),
             Err(Fault::Forbidden(_)) => {

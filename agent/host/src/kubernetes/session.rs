@@ -6,7 +6,7 @@ use super::config::KubernetesConfig;
 use super::facts;
 use super::objects::{Event, Kind, Object, Pod, PodList, Status, Version};
 use super::owners::Relations;
-use super::store::{Known, Store};
+use super::store::{self, Known, Store};
 use crate::body::{Lines, shown};
 use crate::pace::Pace;
 use crate::sources::{Board, SourceReport, SourceState};
@@ -127,7 +127,7 @@ impl Session {
     async fn list(&mut self) -> Result<String, Fault> {
         self.ask_server().await?;
         let (mut page, mut next) = (PAGE, String::new());
-        let (mut listed, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut listed, mut seen, mut bytes) = (Vec::new(), BTreeSet::new(), 0);
         // The version of the first page is the one from which a watch misses nothing.
         let mut version = None;
         // A server that always has another page is left at some time.
@@ -156,7 +156,8 @@ impl Session {
                 // Counted by themselves, what is beyond the limit need not be kept.
                 if let Some(pod) = self.reduce(&pod).filter(|_| seen.len() <= self.config.max_pods * 2) {
                     seen.insert(pod.api_uid.clone());
-                    if listed.len() <= self.config.max_pods {
+                    if listed.len() <= self.config.max_pods && bytes <= store::MAX_BYTES {
+                        bytes += pod.known.bytes();
                         listed.push(pod);
                     }
                 }
@@ -271,7 +272,7 @@ impl Session {
 
     /// Completes a pod and tells it.
     async fn take(&mut self, mut pod: Listed) {
-        if !self.store.admits(&pod.api_uid, &pod.known.facts.uid) {
+        if !self.store.admits(&pod.api_uid, &pod.known) {
             return;
         }
         let mut facts = (*pod.known.facts).clone();
@@ -323,7 +324,8 @@ impl Session {
         if self.store.refused() > 0 {
             let (more, max) = (self.store.refused(), self.config.max_pods);
             let hint = "raise [kubernetes] max_pods";
-            return self.degraded(&format!("{more} pods or more beyond {max} are not named; {hint}"));
+            return self
+                .degraded(&format!("{more} pods or more beyond {max}, or 64 MiB, are not named; {hint}"));
         }
         let mut told = format!("Kubernetes {}, node {}", self.server_version, self.node);
         let forbidden = self.relations.forbidden();

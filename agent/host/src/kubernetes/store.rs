@@ -7,6 +7,13 @@ use hostward_event::workload::{ContainerFacts, PodFacts, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// All pods together; 1,000 pods as they are take a tenth of it.
+pub(super) const MAX_BYTES: usize = 64 << 20;
+/// A text, with its place in a list or map.
+const ENTRY_BYTES: usize = 96;
+/// A pod or a container without its texts.
+const OBJECT_BYTES: usize = 1_024;
+
 /// A pod as told.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -16,6 +23,24 @@ pub(super) struct Known {
     pub(super) reference: Option<OwnerReference>,
     /// False: there is more to be had by asking again.
     pub(super) is_firm: bool,
+}
+
+impl Known {
+    /// Bytes of memory, about. Labels of the namespace are shared by its pods.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = |map: &BTreeMap<Text, Text>| -> usize {
+            map.iter().map(|(key, value)| ENTRY_BYTES + key.as_bytes().len() + value.as_bytes().len()).sum()
+        };
+        let container = |facts: &Arc<ContainerFacts>| -> usize {
+            let lists = [&facts.command, &facts.capabilities, &facts.image.digests].into_iter().flatten();
+            let mounts = facts.mounts.iter().flat_map(|mount| [&mount.source, &mount.destination]);
+            let names = [&facts.name, &facts.image.reference, &facts.image.id, &facts.runtime, &facts.id];
+            let all = lists.chain(mounts).chain(names);
+            OBJECT_BYTES + all.map(|text| ENTRY_BYTES + text.as_bytes().len()).sum::<usize>()
+        };
+        let pod = texts(&self.facts.labels) + texts(&self.facts.annotations);
+        OBJECT_BYTES + pod + self.containers.values().map(container).sum::<usize>()
+    }
 }
 
 /// See the module.
@@ -29,6 +54,7 @@ pub(super) struct Store {
     refused: BTreeSet<Text>,
     max_pods: usize,
     containers: usize,
+    bytes: usize,
 }
 
 impl Store {
@@ -39,6 +65,7 @@ impl Store {
             refused: BTreeSet::new(),
             max_pods,
             containers: 0,
+            bytes: 0,
         }
     }
 
@@ -55,30 +82,33 @@ impl Store {
         self.refused.len()
     }
 
-    /// False: another pod has this uid, or there are too many.
-    pub(super) fn admits(&mut self, api_uid: &Text, uid: &Text) -> bool {
-        match self.told.get(uid) {
-            Some(owner) => owner == api_uid,
-            None if self.pods.len() < self.max_pods => true,
-            None => {
-                if self.refused.len() < self.max_pods {
-                    self.refused.insert(api_uid.clone());
-                }
-                false
-            }
+    /// False: another pod has this uid, or there is no room.
+    pub(super) fn admits(&mut self, api_uid: &Text, known: &Known) -> bool {
+        if self.told.get(&known.facts.uid).is_some_and(|owner| owner != api_uid) {
+            return false;
         }
+        let before = self.pods.get(api_uid);
+        let pods = self.pods.len() + usize::from(before.is_none());
+        let bytes = self.bytes - before.map_or(0, Known::bytes) + known.bytes();
+        let has_room = pods <= self.max_pods && bytes <= MAX_BYTES;
+        if !has_room && self.refused.len() < self.max_pods {
+            self.refused.insert(api_uid.clone());
+        }
+        has_room
     }
 
     /// Takes a pod, and gives what is to be told of it.
     pub(super) fn put(&mut self, api_uid: Text, known: Known) -> Vec<Fact> {
         let mut facts = Vec::new();
         let uid = known.facts.uid.clone();
-        if !self.admits(&api_uid, &uid) {
+        if !self.admits(&api_uid, &known) {
             return facts;
         }
+        self.refused.remove(&api_uid);
         let before = self.pods.remove(&api_uid);
         if let Some(before) = &before {
             self.containers -= before.containers.len();
+            self.bytes -= before.bytes();
             if before.facts.uid != uid {
                 // It became another in its cgroup: what it was is gone.
                 self.told.remove(&before.facts.uid);
@@ -94,6 +124,7 @@ impl Store {
         let changed = known.containers.iter().filter(|(id, container)| old.get(*id) != Some(container));
         facts.extend(changed.map(|(_, container)| Fact::Container(Arc::clone(container))));
         self.containers += known.containers.len();
+        self.bytes += known.bytes();
         self.told.insert(uid, api_uid.clone());
         self.pods.insert(api_uid, known);
         facts
@@ -105,6 +136,7 @@ impl Store {
         let Some(known) = self.pods.remove(api_uid) else { return Vec::new() };
         self.told.remove(&known.facts.uid);
         self.containers -= known.containers.len();
+        self.bytes -= known.bytes();
         let ended = known.containers.into_keys().map(|id| Fact::ContainerGone { id });
         ended.chain([gone(&known.facts.uid)]).collect()
     }

@@ -6,7 +6,7 @@ pub(crate) use parse::{Line, Stat, Status, cgroup_lines, decimal, namespace};
 
 use hostward_event::Text;
 use hostward_event::raw::{Args, Inode, Namespaces};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat as FileStat, openat, readlinkat, statat};
 use std::io;
 use std::path::Path;
@@ -32,6 +32,11 @@ impl PidDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(proc.join(pid.to_string()), flags, Mode::empty())?;
         Ok(Self { fd })
+    }
+
+    /// The directory, to open what is in it.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Reads on to the end or to `max_bytes`.
@@ -139,6 +144,6 @@ fn kernel_dev(dev: u64) -> u32 {
     (rustix::fs::major(dev) << 20) | (rustix::fs::minor(dev) & 0xf_ffff)
 }
 
-fn time_ns(seconds: i64, ns: u64) -> i64 {
+pub(crate) fn time_ns(seconds: i64, ns: u64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(ns).unwrap_or_default())
 }

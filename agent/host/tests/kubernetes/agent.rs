@@ -106,7 +106,7 @@ impl Agent {
                 self.pods,
                 self.containers
             );
-            match self.facts.recv_timeout(Duration::from_millis(50)) {
+            match self.facts.recv_timeout(Duration::from_millis(10)) {
                 Ok(fact) => self.follow(fact),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => panic!("{what}: the source ended"),

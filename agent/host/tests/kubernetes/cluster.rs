@@ -1,6 +1,7 @@
 //! A real kube-apiserver with etcd, started by the script that is published beside the repository. Tests play
 //! the controllers and the kubelet.
 
+use crate::skip::skip;
 use hostward_host::kubernetes::KubernetesConfig;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -24,7 +25,7 @@ impl Cluster {
         let cache = root.join("target/services").join(PART);
         std::fs::create_dir_all(&cache).unwrap();
         if !scripts.join("kube.sh").is_file() {
-            skip(test, &format!("{} is not there", scripts.join("kube.sh").display()));
+            skip(PART, test, &format!("{} is not there", scripts.join("kube.sh").display()));
             return None;
         }
         let built = Command::new(scripts.join("kube-build.sh")).arg(&cache).output().unwrap();
@@ -99,13 +100,23 @@ impl Cluster {
     /// As the administrator.
     pub(crate) fn api(&self, method: &str, path: &str, body: &Value) -> Value {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.ask(method, path, kind, &body.to_string())
+    }
+
+    /// Creates what a manifest says.
+    pub(crate) fn create_yaml(&self, path: &str, manifest: &str) {
+        self.ask("POST", path, "application/yaml", manifest);
+    }
+
+    fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> Value {
         let mut command = Command::new("curl");
-        command.args(["-sS", "-X", method, "-w", "\n%{http_code}", "-d", "@-", "-H"]);
+        command.args(["-sS", "-X", method, "-w", "\n%{http_code}", "--data-binary", "@-", "-H"]);
         command.arg(format!("Content-Type: {kind}"));
         for (option, file) in [("--cacert", "ca.crt"), ("--cert", "admin.crt"), ("--key", "admin.key")] {
             command.arg(option).arg(self.path(file));
         }
-        let answer = fed(command.arg(format!("{}{path}", self.url())), &body.to_string());
+        command.args(["-H", "Accept: application/json"]);
+        let answer = fed(command.arg(format!("{}{path}", self.url())), body);
         let (answer, code) = answer.rsplit_once('\n').unwrap();
         assert!(code.starts_with('2'), "{method} {path}: {code} {answer}");
         serde_json::from_str(answer).unwrap()
@@ -178,23 +189,9 @@ fn run(test: &str, what: &str, output: &std::process::Output) -> Option<()> {
     match output.status.code() {
         Some(0) => Some(()),
         Some(77) => {
-            skip(test, told.trim());
+            skip(PART, test, told.trim());
             None
         }
         code => panic!("{what} failed ({code:?}): {told}"),
-    }
-}
-
-/// Tells on the real stderr, and in the file that `HOSTWARD_SKIPS` names, that `test` is skipped; panics when
-/// `HOSTWARD_REQUIRE` says that this machine has the part.
-fn skip(test: &str, reason: &str) {
-    let required = std::env::var("HOSTWARD_REQUIRE").unwrap_or_default();
-    let required = required.split(',').any(|word| word.trim() == PART);
-    assert!(!required, "HOSTWARD_REQUIRE says that this machine has `{PART}`, and it has not: {reason}");
-    let line = format!("SKIPPED {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("HOSTWARD_SKIPS") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }

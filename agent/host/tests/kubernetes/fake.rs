@@ -28,6 +28,11 @@ impl Request {
         self.target.starts_with("/api/v1/pods?watch=1&")
     }
 
+    /// It is for an owner or a namespace.
+    fn is_about_relations(&self) -> bool {
+        self.target.starts_with("/apis/") || self.target.starts_with("/api/v1/namespaces/")
+    }
+
     pub(crate) fn is_list(&self) -> bool {
         self.target.starts_with("/api/v1/pods?") && !self.is_watch()
     }
@@ -100,6 +105,18 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start(script: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(script, |_| ok(&json!({"metadata": {"uid": "1"}})))
+    }
+
+    /// With answers about owners and namespaces.
+    pub(crate) fn start_with(
+        script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        relations: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let script = move |request: &Request| match request.is_about_relations() {
+            true => relations(request),
+            false => script(request),
+        };
         let dir = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -154,6 +171,10 @@ impl Fake {
         self.requests().into_iter().filter(Request::is_list).collect()
     }
 
+    pub(crate) fn relations(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(Request::is_about_relations).collect()
+    }
+
     pub(crate) fn watches(&self) -> Vec<Request> {
         self.requests().into_iter().filter(Request::is_watch).collect()
     }
@@ -184,7 +205,7 @@ async fn serve(
         taken.push(request.clone());
     }
     let answer = match request.target.as_str() {
-        _ if request.is_list() || request.is_watch() => script(&request),
+        _ if request.is_list() || request.is_watch() || request.is_about_relations() => script(&request),
         "/version" => ok(&json!({"gitVersion": "v1.0.0-fake"})),
         _ => ok(&json!({"metadata": {"uid": "1"}})),
     };

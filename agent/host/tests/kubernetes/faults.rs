@@ -1,9 +1,9 @@
 //! Faults that a server has now and then.
 
-use crate::agent::Agent;
-use crate::fake::{Answer, Fake, Piece, event, list, pod, refused};
+use crate::agent::{Agent, owners};
+use crate::fake::{Answer, Fake, Piece, event, list, ok, pod, refused};
 use hostward_host::kubernetes::KubernetesConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A watch that stays open.
@@ -149,4 +149,66 @@ fn a_server_that_takes_and_never_answers() {
     agent.wait("what the next watch tells", |agent| agent.has("b"));
     assert!(agent.has("a"));
     agent.wait_ok();
+}
+
+fn owned(name: &str, set: &str) -> Value {
+    let mut pod = pod(name, "5");
+    pod["metadata"]["labels"] = json!({"pod-template-hash": "7d4b9c"});
+    let owner =
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true});
+    pod["metadata"]["ownerReferences"] = json!([owner]);
+    pod
+}
+
+#[test]
+fn an_owner_that_cannot_be_asked_holds_nobody_up() {
+    let many: Vec<Value> = (0..40).map(|n| owned(&format!("web-{n}"), &format!("web{n}-7d4b9c"))).collect();
+    let fake = Fake::start_with(
+        move |request| if request.is_watch() { quiet() } else { list("10", "", &many) },
+        |_| Answer::Nothing,
+    );
+    let mut agent = Agent::start(&fake.config());
+    agent.wait("all pods", |agent| agent.pods.len() == 40);
+    agent.wait_ok();
+    assert_eq!(owners(agent.pod("web-7").unwrap()), ["ReplicaSet/web7-7d4b9c*", "Deployment/web7"]);
+    // Each pod could have waited for three answers.
+    assert!(fake.relations().len() < 20, "{} were asked for", fake.relations().len());
+}
+
+#[test]
+fn an_owner_is_asked_for_once_and_only_believed_by_its_uid() {
+    let pods = vec![
+        owned("a", "web-7d4b9c"),
+        owned("b", "web-7d4b9c"),
+        owned("c", "old-7d4b9c"),
+        owned("d", "x/../y-7d4b9c"),
+    ];
+    let fake = Fake::start_with(
+        move |request| if request.is_watch() { quiet() } else { list("10", "", &pods) },
+        |request| match request.target.rsplit('/').next().unwrap() {
+            "web-7d4b9c" => {
+                let owner = json!({"apiVersion": "r/v1", "kind": "Rollout", "name": "r", "uid": "9", "controller": true});
+                ok(&json!({"metadata": {"uid": "web-7d4b9c", "ownerReferences": [owner]}}))
+            }
+            // Another of the same name, made since.
+            "old-7d4b9c" => ok(&json!({"metadata": {"uid": "other", "ownerReferences": []}})),
+            "default" => ok(&json!({"metadata": {"uid": "2", "labels": {"stage": "live"}}})),
+            _ => ok(&json!({"metadata": {"uid": "cluster"}})),
+        },
+    );
+    let mut agent = Agent::start(&fake.config());
+    agent.wait("all pods", |agent| agent.pods.len() == 4);
+    agent.wait_ok();
+    for name in ["a", "b"] {
+        assert_eq!(owners(agent.pod(name).unwrap()), ["ReplicaSet/web-7d4b9c*", "Rollout/r*"]);
+    }
+    assert_eq!(owners(agent.pod("c").unwrap()), ["ReplicaSet/old-7d4b9c*", "Deployment/old"]);
+    assert_eq!(agent.pod("d").unwrap().cluster_id, "cluster".into());
+    assert_eq!(agent.pod("d").unwrap().namespace_labels.get(&"stage".into()), Some(&"live".into()));
+    let mut asked: Vec<_> = fake.relations().into_iter().map(|request| request.target).collect();
+    asked.sort_unstable();
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    let expected = ["/api/v1/namespaces/default", "/api/v1/namespaces/kube-system"].map(str::to_owned);
+    let expected = expected.into_iter().chain(["old", "web"].map(|name| format!("{sets}/{name}-7d4b9c")));
+    assert_eq!(asked, expected.collect::<Vec<_>>(), "each once, and no path that a name makes up");
 }

@@ -93,7 +93,7 @@ fn more_pods_than_there_is_room_for() {
     let mut agent = Agent::start(&KubernetesConfig { max_pods: 3, ..fake.config() });
     agent.wait("the room that was made", |agent| agent.has("after"));
     assert_eq!(agent.pods.len(), 3, "{:?}", agent.pods.keys());
-    agent.wait_degraded("pods or more beyond 3 are not named; raise [kubernetes] max_pods");
+    agent.wait_degraded("pods or more beyond 3, or 64 MiB, are not named; raise [kubernetes] max_pods");
 }
 
 #[test]

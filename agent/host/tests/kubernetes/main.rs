@@ -11,3 +11,5 @@ mod hostile;
 mod outage;
 mod proxy;
 mod real;
+#[path = "../../src/skip.rs"]
+mod skip;

@@ -59,6 +59,10 @@ fn a_version_that_the_server_forgot() {
     agent.wait("what is so now", |agent| agent.has("comes") && !agent.has("goes"));
     agent.wait_ok();
     assert_eq!(agent.pods.len(), 2);
+    assert_eq!(
+        agent.told, 4,
+        "listed again: a watch that went on would have told the one that came and went"
+    );
 }
 
 #[test]
@@ -69,7 +73,7 @@ fn a_token_that_ends_and_its_successor() {
     cluster.create_pod("one", "node-a", &json!({}));
     let token = cluster.path("short.token");
     // The server takes it for some seconds yet.
-    std::fs::write(&token, cluster.token(-45)).unwrap();
+    std::fs::write(&token, cluster.token(-35)).unwrap();
     let config = KubernetesConfig { token_file: Some(token.clone()), watch_s: 5, ..cluster.config() };
     let mut agent = Agent::start(&config);
     agent.wait("the pod", |agent| agent.has("one"));

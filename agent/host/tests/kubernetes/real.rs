@@ -6,6 +6,7 @@ use hostward_event::Text;
 use hostward_host::kubernetes::KubernetesConfig;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 fn controlled_by(api_version: &str, kind: &str, name: &str, uid: &str) -> Value {
     json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true}])
@@ -125,23 +126,33 @@ fn pods_of_this_node_are_told_with_all_that_belongs_to_them() {
     assert_eq!((report.pods, report.containers), (5, 0));
     assert!(!agent.has("elsewhere"));
 
-    // An account that may read owners is told their uids.
-    let rules = json!({"rules": [
-        {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["apps", "batch"], "resources": ["replicasets", "jobs"], "verbs": ["get"]},
-    ]});
-    cluster.api("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/agent", &rules);
+    // The account that the documentation makes may read owners, and is told their uids.
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/kubernetes.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let manifest = document.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let accounts = "/api/v1/namespaces/kube-system/serviceaccounts";
+    let paths = [accounts.to_owned(), format!("{rbac}/clusterroles"), format!("{rbac}/clusterrolebindings")];
+    assert_eq!(manifest.split("---\n").count(), paths.len());
+    for (object, path) in manifest.split("---\n").zip(&paths) {
+        cluster.create_yaml(path, object);
+    }
+    let request = json!({"spec": {"expirationSeconds": 600}});
+    let token = cluster.api("POST", &format!("{accounts}/hostward/token"), &request);
+    let token_file = cluster.path("hostward.token");
+    std::fs::write(&token_file, token["status"]["token"].as_str().unwrap()).unwrap();
+    let config = KubernetesConfig { token_file: Some(token_file), ..cluster.config() };
     expected.insert("web-7d4b9c-abcde".to_owned(), list(&["ReplicaSet/web-7d4b9c*", "Deployment/web*"]));
     expected.insert("backup-29384640-xyz".to_owned(), list(&["Job/backup-29384640*", "CronJob/backup*"]));
     // The server's own view of its roles follows a little later.
-    let mut agent = start_until(&cluster, |agent| !agent.report().why.contains("may not"));
-    agent.wait("all", |agent| agent.pods.len() == 5);
+    let agent = start_until(&config, |agent| !agent.report().why.contains("may not"));
     assert_eq!(all_owners(&agent), expected);
 }
 
-fn start_until(cluster: &Cluster, is_so: impl Fn(&Agent) -> bool) -> Agent {
+fn start_until(config: &KubernetesConfig, is_so: impl Fn(&Agent) -> bool) -> Agent {
     for _ in 0..30 {
-        let mut agent = Agent::start(&cluster.config());
+        let mut agent = Agent::start(config);
+        agent.wait("all of the list", |agent| agent.pods.len() == 5);
         agent.wait_ok();
         if is_so(&agent) {
             return agent;

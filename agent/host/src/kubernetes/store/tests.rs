@@ -71,6 +71,30 @@ fn nobody_takes_anothers_uid_nor_more_room_than_there_is() {
 }
 
 #[test]
+fn the_memory_has_a_bound_whatever_pods_say() {
+    let mut store = Store::new(usize::MAX);
+    let heavy = |number: usize| {
+        let mut known = known(&format!("p{number}"), "x", &[]);
+        let mut facts = (*known.facts).clone();
+        facts.annotations = (0..8).map(|n| (Text::from(format!("{n}")), "v".repeat(4_000).into())).collect();
+        known.facts = Arc::new(facts);
+        known
+    };
+    let mut count = 0;
+    while store.admits(&format!("p{count}").into(), &heavy(count)) {
+        store.put(format!("p{count}").into(), heavy(count));
+        count += 1;
+    }
+    assert!((1_500..2_200).contains(&count) && store.bytes <= MAX_BYTES, "{count}");
+    assert_eq!((store.pods(), store.refused()), (count, 1));
+    // One that is there may change, and one that goes makes room.
+    assert_eq!(shown(&store.put("p0".into(), known("p0", "y", &[]))), "+p0/y");
+    store.remove(&"p1".into());
+    assert_eq!(store.put(format!("p{count}").into(), heavy(count)).len(), 1);
+    assert_eq!(store.refused(), 0);
+}
+
+#[test]
 fn a_pod_that_is_told_under_another_uid_is_another() {
     let mut store = Store::new(2);
     store.put("a".into(), known("a", "x", &[]));
@@ -112,6 +136,7 @@ proptest! {
             let ids: BTreeSet<_> = all.iter().flat_map(|(_, known)| known.containers.keys().cloned()).collect();
             prop_assert_eq!(&ids, &containers);
             prop_assert_eq!(ids.len(), store.containers());
+            prop_assert_eq!(store.bytes, all.iter().map(|(_, known)| known.bytes()).sum::<usize>());
         }
     }
 }
