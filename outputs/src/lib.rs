@@ -38,6 +38,8 @@ mod connect;
 mod driver;
 pub mod elastic;
 pub mod file;
+#[cfg(test)]
+mod fuzz;
 pub mod hec;
 pub mod http;
 pub mod journald;
