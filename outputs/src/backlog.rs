@@ -140,6 +140,7 @@ impl Backlog {
             name: self.reader.sink().to_owned(),
             kind: self.kind,
             health: inner.condition.health_now(now, last_drop),
+            condition: inner.condition.word(now),
             last_error: inner.condition.last_error.clone(),
             accepted: sum(|books| books.accepted),
             delivered: sum(|books| books.delivered),
@@ -225,7 +226,7 @@ impl Backlog {
         let written = self.reader.settle(&records, settled);
         let mut inner = self.lock();
         if let Some(refusal) = refusal {
-            inner.condition.error(refusal);
+            inner.condition.refused(refusal);
         }
         let was_failing = inner.condition.failing;
         let failure = failure.or_else(|| {

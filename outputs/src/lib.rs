@@ -60,6 +60,7 @@ mod weight;
 
 pub use config::{Config, Problem};
 pub use ledger::{DropRange, Dropped, Lane, Reason};
+pub use net::vitals::Condition;
 pub use outputs::{Closed, Filter, Outputs, SinkSpec, StartFailure};
 pub use sink::{Ack, Batch, Encoder, FailureKind, SendFailure, Sink, Verdict};
 pub use status::{Health, LastError, SinkStatus, State};

@@ -129,6 +129,7 @@ impl Queue {
             name: self.name.clone(),
             kind: self.kind,
             health: inner.condition.health_now(now, inner.ledger.last_drop()),
+            condition: inner.condition.word(now),
             last_error: inner.condition.last_error.clone(),
             accepted: inner.ledger.accepted,
             delivered: inner.ledger.delivered,
@@ -383,7 +384,7 @@ impl Inner {
                 Verdict::Retry => again.push(item.clone()),
                 Verdict::Rejected(why) => {
                     self.release(item);
-                    self.condition.error(why);
+                    self.condition.refused(why);
                     self.lose(item, Reason::Rejected);
                 }
             }

@@ -31,7 +31,7 @@ fn prepare(data: &Path, node: u16, first: u16) {
         .collect();
     let settings = format!(
         "node.id={}\ncontroller.quorum.voters={}\ndefault.replication.factor=3\nmin.insync.replicas=2\n\
-         num.partitions=3\nunclean.leader.election.enable=false\nbroker.session.timeout.ms=2000\ncontroller.quorum.election.timeout.ms=500\n\
+         num.partitions=3\nunclean.leader.election.enable=false\nbroker.session.timeout.ms=2000\nlog.cleaner.dedupe.buffer.size=4194304\ncontroller.quorum.election.timeout.ms=500\n\
          controller.quorum.fetch.timeout.ms=1500\n",
         node + 1,
         voters.join(",")
