@@ -26,7 +26,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn config(dir: &Path, durability: Durability) -> SpoolConfig {
     let telemetry = LaneConfig { durability, max_bytes: Some(8 << 30), ..LaneConfig::default() };
@@ -154,7 +154,7 @@ fn lone_alerts(dir: &Path, records: &[(Event, Vec<u8>)]) -> Outcome {
 }
 
 /// The records that wait in a spool, with the bytes that they take there, or the lines of a file.
-fn recorded(from: &Path) -> Result<(Vec<Vec<u8>>, Option<u64>), Box<dyn Error>> {
+fn recorded(from: &Path) -> Outcome<(Vec<Vec<u8>>, Option<u64>)> {
     if from.is_file() {
         let bytes = std::fs::read(from)?;
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
