@@ -103,14 +103,9 @@ impl Backlog {
     /// Waits until the thread is through or `deadline`. What is in flight waits in the spool again. Gives
     /// how many events wait there.
     pub(crate) fn seal(&self, deadline: Instant) -> u64 {
-        let mut inner = self.lock();
-        while !inner.condition.done {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            inner = self.finished.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let done = self.finished.wait_timeout_while(self.lock(), left, |inner| !inner.condition.done);
+        let mut inner = done.unwrap_or_else(PoisonError::into_inner).0;
         inner.condition.phase = Phase::Sealed;
         self.give_back(inner.flight.take());
         self.give_back(inner.alert_flight.take());

@@ -97,14 +97,9 @@ impl Queue {
     /// Waits until the thread is through or `deadline`, then closes the books: what is left counts
     /// as dropped by shutdown. Gives how many were left.
     pub(crate) fn seal(&self, deadline: Instant) -> u64 {
-        let mut inner = self.lock();
-        while !inner.condition.done {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            inner = self.finished.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let done = self.finished.wait_timeout_while(self.lock(), left, |inner| !inner.condition.done);
+        let mut inner = done.unwrap_or_else(PoisonError::into_inner).0;
         let before = inner.ledger.dropped_events();
         inner.drop_all(Reason::Shutdown);
         inner.condition.phase = Phase::Sealed;
