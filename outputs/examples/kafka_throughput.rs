@@ -111,7 +111,7 @@ fn from_memory(brokers: &str, events: &[Arc<Event>]) -> Result<(), Box<dyn Error
     let outputs = Outputs::start(vec![spec(brokers, "throughput-memory")])?;
     let delivered = |wanted: u64| {
         while outputs.status().first().is_some_and(|status| status.delivered < wanted) {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(5));
         }
     };
     outputs.push(&event(0));
@@ -164,7 +164,7 @@ fn from_spool(brokers: &str, events: &[Arc<Event>], stored: &[Vec<u8>]) -> Resul
     }
     let (began, before) = (Instant::now(), delivered());
     while delivered() < u64::try_from(events.len())? {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(5));
     }
     tell("sink, from the spool", events.len() - usize::try_from(before)?, began);
     outputs.close(Duration::from_secs(5));

@@ -74,9 +74,9 @@ impl Watch {
         Self { start: Instant::now() }
     }
 
-    /// How long to listen at once: briefly as long as an answer is due any moment.
-    pub(super) fn step(&self) -> Duration {
-        let waited = self.start.elapsed();
+    /// How long to wait before listening: briefly as long as reports come or the first is due any moment.
+    pub(super) fn step(&self, progress_at: Option<Instant>) -> Duration {
+        let waited = self.since(progress_at).elapsed();
         Duration::from_millis(if waited < Duration::from_millis(200) { 1 } else { 20 })
     }
 
