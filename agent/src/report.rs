@@ -2,6 +2,7 @@
 
 use crate::health::{StageHealth, State};
 use crate::pipeline::Counts;
+use hostward_outputs::Condition;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write as _};
 
@@ -25,6 +26,8 @@ pub struct SinkReport {
     pub target: String,
     /// How it is.
     pub state: State,
+    /// What happens to its events.
+    pub condition: Condition,
     /// Why it is not ok, or its latest failure; empty when there was none.
     pub last_error: String,
     /// When that was last seen, ms since the epoch.
@@ -199,10 +202,11 @@ impl fmt::Display for Report {
             let dropped: u64 = sink.dropped.iter().map(|(_, n)| n).sum();
             writeln!(
                 f,
-                "sink {} ({}): {}; {} accepted = {} delivered + {} waiting + {} in flight + {} dropped + {} dead letters",
+                "sink {} ({}): {} ({}); {} accepted = {} delivered + {} waiting + {} in flight + {} dropped + {} dead letters",
                 sink.name,
                 sink.target,
                 word(sink.state),
+                sink.condition,
                 sink.accepted,
                 sink.delivered,
                 sink.queued,

@@ -2,18 +2,19 @@
 //!
 //!     cargo run --release -p hostward-outputs --example kafka_throughput -- 127.0.0.1:9092 [EVENTS]
 //!
-//! Three figures, each in events per second: encoding alone, librdkafka with records made beforehand, and the
-//! sink from its queue to the last acknowledgement. The topics `throughput-plain` and `throughput-sink` are
-//! made by the broker and stay.
+//! Figures in events per second: encoding alone, decoding what the spool holds and encoding it, librdkafka with records
+//! made beforehand, and the sink to the last acknowledgement, from its queue in memory and from a backlog on disk. The
+//! topics `throughput-plain`, `throughput-memory` and `throughput-spool` are made by the broker and stay.
 
 use hostward_event::encode::Encoding;
 use hostward_event::event::{Body, Surroundings};
 use hostward_event::process::Process;
 use hostward_event::raw::Args;
-use hostward_event::{Event, EventKind, IdMint, Text};
+use hostward_event::{Event, EventKind, IdMint, Text, canonical};
 use hostward_outputs::config::QueueConfig;
 use hostward_outputs::kafka::KafkaConfig;
-use hostward_outputs::{Config, Outputs, SinkSpec};
+use hostward_outputs::spool::{Spool, SpoolConfig};
+use hostward_outputs::{Config, Lane, Outputs, SinkSpec};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -38,17 +39,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     tell("encoding", count, began);
     let bytes: usize = records.iter().map(Vec::len).sum();
-    println!("{:<10} {} bytes per record", "", bytes / count.max(1));
+    println!("{:<20} {} bytes per record", "", bytes / count.max(1));
+
+    let stored: Vec<Vec<u8>> = events.iter().map(stored).collect::<Result<_, _>>()?;
+    let began = Instant::now();
+    for bytes in &stored {
+        record.clear();
+        Encoding::Ecs.encode(&canonical::decode(bytes)?, &mut record);
+    }
+    tell("decoding, encoding", count, began);
 
     plain(&brokers, &records)?;
-    sink(&brokers, &events)
+    from_memory(&brokers, &events)?;
+    from_spool(&brokers, &events, &stored)
+}
+
+fn stored(event: &Arc<Event>) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut bytes = Vec::new();
+    canonical::encode(event, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn tell(what: &str, count: usize, began: Instant) {
     let seconds = began.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let rate = count as f64 / seconds;
-    println!("{what:<10} {rate:>9.0} events/s  ({count} in {seconds:.2} s)");
+    println!("{what:<20} {rate:>9.0} events/s  ({count} in {seconds:.2} s)");
 }
 
 /// The first event makes the topic and is not counted.
@@ -81,17 +97,21 @@ fn plain(brokers: &str, records: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn sink(brokers: &str, events: &[Arc<Event>]) -> Result<(), Box<dyn Error>> {
+fn spec(brokers: &str, topic: &str) -> SinkSpec {
     let kafka = KafkaConfig {
         brokers: vec![brokers.to_owned()],
-        topic: "throughput-sink".to_owned(),
+        topic: topic.to_owned(),
         queue: QueueConfig { max_events: 1 << 20, max_bytes: 1 << 30, ..KafkaConfig::default().queue },
         ..KafkaConfig::default()
     };
-    let outputs = Outputs::start(vec![SinkSpec { config: Config::Kafka(Box::new(kafka)), filter: None }])?;
+    SinkSpec { config: Config::Kafka(Box::new(kafka)), filter: None }
+}
+
+fn from_memory(brokers: &str, events: &[Arc<Event>]) -> Result<(), Box<dyn Error>> {
+    let outputs = Outputs::start(vec![spec(brokers, "throughput-memory")])?;
     let delivered = |wanted: u64| {
         while outputs.status().first().is_some_and(|status| status.delivered < wanted) {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(5));
         }
     };
     outputs.push(&event(0));
@@ -106,7 +126,48 @@ fn sink(brokers: &str, events: &[Arc<Event>]) -> Result<(), Box<dyn Error>> {
         chunk.iter().for_each(|event| outputs.push(event));
     }
     delivered(u64::try_from(events.len())? + 1);
-    tell("sink", events.len(), began);
+    tell("sink, from memory", events.len(), began);
+    Ok(())
+}
+
+/// All events wait on disk before the sink starts. What it takes to make the topic is not counted.
+fn from_spool(brokers: &str, events: &[Arc<Event>], stored: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    let config = SpoolConfig {
+        replay_events_per_s: 0,
+        replay_jitter_ms: 0,
+        min_free_bytes: Some(0),
+        ..SpoolConfig::default()
+    };
+    let config = config.resolved(dir.path());
+    let spec = spec(brokers, "throughput-spool");
+    let name = spec.config.name().to_owned();
+    let spool = Spool::open(&config, std::slice::from_ref(&name))?;
+    for (event, bytes) in events.iter().zip(stored) {
+        let set = spool.set_of(&name);
+        let seq = spool.append(Lane::Telemetry, set, event.time_ns, event.id, bytes);
+        let seq = seq.map_err(|(_, reason)| reason.describe())?;
+        // The intake is bounded, and this is no test of it.
+        while seq.saturating_sub(spool.durable_seq(Lane::Telemetry)) > 2_000 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    if !spool.close(Duration::from_secs(60)) {
+        return Err("the disk does not take the backlog".into());
+    }
+    drop(spool);
+
+    let outputs = Outputs::start_spooled(vec![spec], &config)?;
+    let delivered = || outputs.status().first().map_or(0, |status| status.delivered);
+    while delivered() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (began, before) = (Instant::now(), delivered());
+    while delivered() < u64::try_from(events.len())? {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    tell("sink, from the spool", events.len() - usize::try_from(before)?, began);
+    outputs.close(Duration::from_secs(5));
     Ok(())
 }
 

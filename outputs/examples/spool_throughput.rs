@@ -5,18 +5,28 @@
 //! cargo run --release -p hostward-outputs --example spool_throughput -- [DIR] [EVENTS]
 //! ```
 //! The directory decides which disk is measured; default: a new one below the system's temporary directory.
+//!
+//! How well real events compress: `hostward run` with a sink that cannot be reached and its own `--state-dir` while the
+//! machine works, then
+//!
+//! ```text
+//! cargo run --release -p hostward-outputs --example spool_throughput -- --records STATE_DIR/spool
+//! ```
+//! reads what waits there for any sink (the directory stays as it is) and writes it to a new spool. A file in its place
+//! is JSON lines, such as a feed, each of which becomes a record as it is.
 
 #[path = "../tests/support/events.rs"]
 mod events;
 
-use hostward_event::{Event, canonical};
+use hostward_event::{Event, EventId, canonical};
 use hostward_outputs::Lane;
-use hostward_outputs::spool::{Durability, LaneConfig, Lanes, Settled, Spool, SpoolConfig};
+use hostward_outputs::spool::{Durability, LaneConfig, Lanes, Settled, Spool, SpoolConfig, offline};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn config(dir: &Path, durability: Durability) -> SpoolConfig {
     let telemetry = LaneConfig { durability, max_bytes: Some(8 << 30), ..LaneConfig::default() };
@@ -143,8 +153,93 @@ fn lone_alerts(dir: &Path, records: &[(Event, Vec<u8>)]) -> Outcome {
     Ok(())
 }
 
+/// The records that wait in a spool, with the bytes that they take there, or the lines of a file.
+fn recorded(from: &Path) -> Outcome<(Vec<Vec<u8>>, Option<u64>)> {
+    if from.is_file() {
+        let bytes = std::fs::read(from)?;
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        return Ok((lines.map(<[u8]>::to_vec).collect(), None));
+    }
+    let copy = tempfile::tempdir()?;
+    let mut stored = 0;
+    for lane in ["alert", "telemetry"] {
+        std::fs::create_dir(copy.path().join(lane))?;
+        for entry in std::fs::read_dir(from.join(lane))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let length = std::fs::copy(entry.path(), copy.path().join(lane).join(entry.file_name()))?;
+                // Not the state, and not the lock.
+                stored += if entry.path().extension().is_some() { length } else { 0 };
+            }
+        }
+    }
+    let status = offline::status(copy.path())?;
+    let sinks = status.lanes.iter().flat_map(|lane| &lane.sinks).map(|cursor| cursor.sink.clone());
+    let sinks: Vec<String> = sinks.collect::<BTreeSet<_>>().into_iter().collect();
+    let spool = Spool::open(&config(copy.path(), Durability::Batch), &sinks)?;
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    for sink in &sinks {
+        let reader = spool.reader(sink).ok_or("no reader")?;
+        loop {
+            let records = reader.take(Lanes::Both, 4_096, 8 << 20);
+            if records.is_empty() {
+                break;
+            }
+            let new = records.iter().filter(|record| seen.insert((record.lane().name(), record.seq())));
+            all.extend(new.map(|record| record.bytes().to_vec()));
+            reader.settle(&records, records.iter().map(|_| Settled::Delivered))?;
+        }
+    }
+    Ok((all, Some(stored)))
+}
+
+/// How small they become, each written once, in blocks that a busy lane fills.
+fn compression(from: &Path) -> Outcome {
+    let (records, stored) = recorded(from)?;
+    let dir = tempfile::tempdir()?;
+    let spool = Spool::open(&config(dir.path(), Durability::Os), &["sink".to_owned()])?;
+    let set = spool.set_of("sink");
+    let mut last = 0;
+    for (n, record) in records.iter().enumerate() {
+        while n % 64 == 0 && spool.status().lanes.iter().any(|lane| lane.intake_bytes > 1 << 20) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let id = EventId::from_bytes(u128::try_from(n)?.to_be_bytes());
+        let seq = spool.append(Lane::Telemetry, set, 0, id, record);
+        last = seq.map_err(|(_, reason)| reason.describe())?;
+    }
+    while spool.durable_seq(Lane::Telemetry) <= last {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let status = spool.status();
+    let counters =
+        status.lanes.iter().find(|status| status.lane == Lane::Telemetry).ok_or("no such lane")?.counters;
+    let count = u64::try_from(records.len())?.max(1);
+    println!(
+        "{count} records of {}: {} B raw and {} B on disk each (1:{}), {} KiB raw per block",
+        from.display(),
+        counters.raw_bytes / count,
+        counters.written_bytes / count,
+        ratio(counters.raw_bytes, counters.written_bytes),
+        counters.raw_bytes / counters.written_blocks.max(1) / 1_024,
+    );
+    if let Some(stored) = stored {
+        println!(
+            "as the agent wrote them, a block each few milliseconds: {} B on disk each (1:{})",
+            stored / count,
+            ratio(counters.raw_bytes, stored),
+        );
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.next_if(|word| word == "--records").is_some() {
+        let from = args.next().ok_or("usage: spool_throughput --records SPOOL|FEED.jsonl")?;
+        return compression(Path::new(&from));
+    }
     let dir = args.next().map_or_else(std::env::temp_dir, Into::into);
     let dir = dir.join(format!("hostward-spool-{}", std::process::id()));
     let count = match args.next() {

@@ -103,14 +103,9 @@ impl Backlog {
     /// Waits until the thread is through or `deadline`. What is in flight waits in the spool again. Gives
     /// how many events wait there.
     pub(crate) fn seal(&self, deadline: Instant) -> u64 {
-        let mut inner = self.lock();
-        while !inner.condition.done {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            inner = self.finished.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let done = self.finished.wait_timeout_while(self.lock(), left, |inner| !inner.condition.done);
+        let mut inner = done.unwrap_or_else(PoisonError::into_inner).0;
         inner.condition.phase = Phase::Sealed;
         self.give_back(inner.flight.take());
         self.give_back(inner.alert_flight.take());
@@ -140,6 +135,7 @@ impl Backlog {
             name: self.reader.sink().to_owned(),
             kind: self.kind,
             health: inner.condition.health_now(now, last_drop),
+            condition: inner.condition.word(now),
             last_error: inner.condition.last_error.clone(),
             accepted: sum(|books| books.accepted),
             delivered: sum(|books| books.delivered),
@@ -225,7 +221,7 @@ impl Backlog {
         let written = self.reader.settle(&records, settled);
         let mut inner = self.lock();
         if let Some(refusal) = refusal {
-            inner.condition.error(refusal);
+            inner.condition.refused(refusal);
         }
         let was_failing = inner.condition.failing;
         let failure = failure.or_else(|| {

@@ -2,6 +2,7 @@
 //! sink whose events wait in memory and one whose events wait in the spool.
 
 use crate::ledger::DropRange;
+use crate::net::vitals::{self, REJECTION_REMEMBERED};
 use crate::sink::{Ack, Batch, FailureKind, SendFailure};
 use crate::status::{Health, LastError, State};
 use std::future::Future;
@@ -70,6 +71,8 @@ pub(crate) struct Condition {
     pub(crate) failing: bool,
     pub(crate) failed_sends: u64,
     pub(crate) retry_at: Option<Instant>,
+    /// When the destination last refused a single event.
+    refused_at: Option<Instant>,
     pub(crate) counters: Vec<(&'static str, u64)>,
     pub(crate) done: bool,
 }
@@ -84,6 +87,7 @@ impl Condition {
             failing: false,
             failed_sends: 0,
             retry_at: None,
+            refused_at: None,
             counters: Vec::new(),
             done: false,
         }
@@ -113,6 +117,23 @@ impl Condition {
 
     pub(crate) fn error(&mut self, message: String) {
         self.last_error = Some(LastError { message, unix_ms: unix_ms() });
+    }
+
+    /// The destination refused a single event for good.
+    pub(crate) fn refused(&mut self, message: String) {
+        self.refused_at = Some(Instant::now());
+        self.error(message);
+    }
+
+    /// What happens to the sink's events, in one word.
+    pub(crate) fn word(&self, now: Instant) -> vitals::Condition {
+        let lately = |at: Instant| now.saturating_duration_since(at) < REJECTION_REMEMBERED;
+        match self.health.state {
+            State::Degraded => vitals::Condition::Backoff,
+            State::Failed => vitals::Condition::AuthFailed,
+            State::Ok | State::Ended if self.refused_at.is_some_and(lately) => vitals::Condition::Rejecting,
+            State::Ok | State::Ended => vitals::Condition::Healthy,
+        }
     }
 
     pub(crate) fn died(&mut self) {

@@ -38,6 +38,8 @@ mod connect;
 mod driver;
 pub mod elastic;
 pub mod file;
+#[cfg(test)]
+mod fuzz;
 pub mod hec;
 pub mod http;
 pub mod journald;
@@ -58,6 +60,7 @@ mod weight;
 
 pub use config::{Config, Problem};
 pub use ledger::{DropRange, Dropped, Lane, Reason};
+pub use net::vitals::Condition;
 pub use outputs::{Closed, Filter, Outputs, SinkSpec, StartFailure};
 pub use sink::{Ack, Batch, Encoder, FailureKind, SendFailure, Sink, Verdict};
 pub use status::{Health, LastError, SinkStatus, State};

@@ -97,14 +97,9 @@ impl Queue {
     /// Waits until the thread is through or `deadline`, then closes the books: what is left counts
     /// as dropped by shutdown. Gives how many were left.
     pub(crate) fn seal(&self, deadline: Instant) -> u64 {
-        let mut inner = self.lock();
-        while !inner.condition.done {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            inner = self.finished.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let done = self.finished.wait_timeout_while(self.lock(), left, |inner| !inner.condition.done);
+        let mut inner = done.unwrap_or_else(PoisonError::into_inner).0;
         let before = inner.ledger.dropped_events();
         inner.drop_all(Reason::Shutdown);
         inner.condition.phase = Phase::Sealed;
@@ -129,6 +124,7 @@ impl Queue {
             name: self.name.clone(),
             kind: self.kind,
             health: inner.condition.health_now(now, inner.ledger.last_drop()),
+            condition: inner.condition.word(now),
             last_error: inner.condition.last_error.clone(),
             accepted: inner.ledger.accepted,
             delivered: inner.ledger.delivered,
@@ -383,7 +379,7 @@ impl Inner {
                 Verdict::Retry => again.push(item.clone()),
                 Verdict::Rejected(why) => {
                     self.release(item);
-                    self.condition.error(why);
+                    self.condition.refused(why);
                     self.lose(item, Reason::Rejected);
                 }
             }

@@ -1,6 +1,7 @@
 //! How a sink is, for `hostward status`.
 
 use crate::ledger::{DropRange, Dropped};
+use crate::net::vitals::Condition;
 use serde::Serialize;
 
 /// Health in one word.
@@ -46,6 +47,8 @@ pub struct SinkStatus {
     pub kind: &'static str,
     /// How it is.
     pub health: Health,
+    /// What happens to its events. A call that hangs and a loss are `health` alone.
+    pub condition: Condition,
     /// The latest failure, kept after it passed.
     pub last_error: Option<LastError>,
     /// Events that passed the filter and were offered to the sink. With a spool these counts begin when

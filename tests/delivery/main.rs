@@ -88,6 +88,7 @@ fn what_a_dead_receiver_cannot_take_waits_on_disk_over_a_kill_9() -> Result<()> 
     })?;
     let report = String::from_utf8(agent.ask(&["status"])?.stdout)?;
     ensure!(report.contains("refused") && report.contains("waiting, oldest"), "{report}");
+    ensure!(report.contains("sink hook (webhook): degraded (backoff); "), "{report}");
     // The other sink does not wait for this one.
     agent
         .feed()
@@ -182,11 +183,18 @@ fn a_receiver_that_refuses_the_password_holds_events_and_is_told_to_the_others()
     let hook = sink(&agent, "hook")?;
     let told = hook.get("last_error").and_then(Value::as_str).unwrap_or_default().to_owned();
     ensure!(told.contains("401"), "{told}");
+    let condition = |sink: &Value| sink.get("condition").and_then(Value::as_str).map(str::to_owned);
+    ensure!(condition(&hook).as_deref() == Some("auth_failed"), "{hook}");
+    ensure!(condition(&sink(&agent, "file")?).as_deref() == Some("healthy"), "the other sink is well");
+    let report = String::from_utf8(agent.ask(&["status"])?.stdout)?;
+    ensure!(report.contains("sink hook (webhook): failed (auth_failed); "), "{report}");
     ensure!(count(&hook, "dlq") == 0 && law_holds(&hook), "nothing is given up: {hook}");
 
     receiver.answer(200);
     caught_up(&agent, 20)?;
     agent.feed().wait("the notice that it is well again", |r| r.is("sink_recovered"))?;
+    let report = String::from_utf8(agent.ask(&["status"])?.stdout)?;
+    ensure!(report.contains("sink hook (webhook): ok (healthy); "), "{report}");
     Ok(())
 }
 

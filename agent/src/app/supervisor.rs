@@ -407,6 +407,7 @@ fn sink_report(status: &SinkStatus) -> SinkReport {
             SinkState::Degraded => State::Degraded,
             SinkState::Failed => State::Failed,
         },
+        condition: status.condition,
         last_error: match (&status.health.reason, &status.last_error) {
             (reason, _) if !reason.is_empty() => reason.clone(),
             (_, Some(error)) => error.message.clone(),

@@ -1,45 +1,24 @@
 //! Keys of `type = "elastic"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, inline, secret};
-use crate::net::secret::Secret;
+use crate::http::config::{Report, http_sink};
 use hostward_event::encode::Encoding;
-use std::path::PathBuf;
 
 http_sink! {
     /// Elasticsearch 8 and 9, OpenSearch 2 and 3.
     ElasticConfig, "elastic",
     urls: |config: &ElasticConfig| config.urls.clone(), request_events: 1_024, compression: Gzip;
+    secrets: [
+        "password of `username`": password, password_file, password_env, password_credential => password_source,
+        "API key as the server encodes it (base64 of `id:key`)": api_key, api_key_file, api_key_env, api_key_credential => api_key_source,
+        "bearer token": token, token_file, token_env, token_credential => token_source
+    ];
     /// Servers, asked in turn: `["https://siem.example:9200"]`.
     urls: Vec<String> = Vec::new(),
     /// Last part of the data streams' names. Default `default`.
     namespace: String = "default".to_owned(),
     /// User for a password.
     username: Option<String> = None,
-    /// Its password. Better: one of the three below.
-    password: Option<Secret> = None,
-    /// File that holds the password.
-    password_file: Option<PathBuf> = None,
-    /// Variable of the environment that holds the password.
-    password_env: Option<String> = None,
-    /// Credential of systemd that holds the password.
-    password_credential: Option<String> = None,
-    /// API key as the server encodes it (base64 of `id:key`). Better: one of the three below.
-    api_key: Option<Secret> = None,
-    /// File that holds the API key.
-    api_key_file: Option<PathBuf> = None,
-    /// Variable of the environment that holds the API key.
-    api_key_env: Option<String> = None,
-    /// Credential of systemd that holds the API key.
-    api_key_credential: Option<String> = None,
-    /// Bearer token. Better: one of the three below.
-    token: Option<Secret> = None,
-    /// File that holds the token.
-    token_file: Option<PathBuf> = None,
-    /// Variable of the environment that holds the token.
-    token_env: Option<String> = None,
-    /// Credential of systemd that holds the token.
-    token_credential: Option<String> = None,
 }
 
 impl ElasticConfig {
@@ -77,43 +56,15 @@ impl ElasticConfig {
         }
     }
 
-    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
-        inline(
-            [("password", &self.password), ("api_key", &self.api_key), ("token", &self.token)],
-            self.proxy.as_deref(),
-        )
-    }
-
     /// How it logs in; none: not at all.
     pub fn login(&self) -> Option<Login> {
         self.logins(&mut |_, _, _| {}).into_iter().next()
     }
 
     fn logins(&self, report: &mut Report<'_>) -> Vec<Login> {
-        let password = secret(
-            "password",
-            self.password.as_ref(),
-            self.password_file.as_deref(),
-            self.password_env.as_deref(),
-            self.password_credential.as_deref(),
-            report,
-        );
-        let api_key = secret(
-            "api_key",
-            self.api_key.as_ref(),
-            self.api_key_file.as_deref(),
-            self.api_key_env.as_deref(),
-            self.api_key_credential.as_deref(),
-            report,
-        );
-        let token = secret(
-            "token",
-            self.token.as_ref(),
-            self.token_file.as_deref(),
-            self.token_env.as_deref(),
-            self.token_credential.as_deref(),
-            report,
-        );
+        let password = self.password_source(report);
+        let api_key = self.api_key_source(report);
+        let token = self.token_source(report);
         let basic = self.username.clone().zip(password);
         [
             basic.map(|(username, password)| Login::Basic { username, password }),

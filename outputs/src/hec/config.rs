@@ -1,24 +1,15 @@
 //! Keys of `type = "splunk_hec"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, inline, secret};
-use crate::net::secret::{Secret, SecretSource};
-use std::path::PathBuf;
+use crate::http::config::{Report, http_sink};
 
 http_sink! {
     /// Splunk's HTTP Event Collector.
     HecConfig, "splunk_hec",
     urls: |config: &HecConfig| config.urls.clone(), request_events: 1_024, compression: Gzip;
+    secrets: ["collector's token": token, token_file, token_env, token_credential => source];
     /// Collectors, asked in turn: `["https://splunk.example:8088"]`.
     urls: Vec<String> = Vec::new(),
-    /// The collector's token. Better: one of the three below.
-    token: Option<Secret> = None,
-    /// File that holds the token.
-    token_file: Option<PathBuf> = None,
-    /// Variable of the environment that holds the token.
-    token_env: Option<String> = None,
-    /// Credential of systemd that holds the token.
-    token_credential: Option<String> = None,
     /// Index; none: the token's.
     index: Option<String> = None,
     /// Events count as delivered when the indexer has them on disk, not before. Default true.
@@ -41,23 +32,8 @@ impl HecConfig {
         }
     }
 
-    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
-        inline([("token", &self.token)], self.proxy.as_deref())
-    }
-
     /// How it logs in.
     pub fn login(&self) -> Option<Login> {
         self.source(&mut |_, _, _| {}).map(|token| Login::Token { scheme: "Splunk", token })
-    }
-
-    fn source(&self, report: &mut Report<'_>) -> Option<SecretSource> {
-        secret(
-            "token",
-            self.token.as_ref(),
-            self.token_file.as_deref(),
-            self.token_env.as_deref(),
-            self.token_credential.as_deref(),
-            report,
-        )
     }
 }

@@ -152,12 +152,14 @@ pub(crate) fn queue() -> QueueConfig {
     QueueConfig { batch_events: 4_096, batch_bytes: 4 << 20, ..QueueConfig::default() }
 }
 
-/// A sink's table: its own keys, and those that all HTTP sinks have (tables cannot share keys through
-/// serde without losing the refusal of unknown ones).
+/// A sink's table: its own keys, the four of each of its secrets, and those that all HTTP sinks have (tables
+/// cannot share keys through serde without losing the refusal of unknown ones). A secret also gets a method
+/// that gives its source and reports what is wrong with it.
 macro_rules! http_sink {
     (
         $(#[$doc:meta])*
         $config:ident, $kind:literal, urls: $urls:expr, request_events: $events:expr, compression: $compression:ident;
+        secrets: [$($what:literal: $secret:ident, $file:ident, $env:ident, $credential:ident => $source:ident),*];
         $($(#[$key_doc:meta])* $key:ident: $ty:ty = $default:expr,)*
     ) => {
         $(#[$doc])*
@@ -174,6 +176,16 @@ macro_rules! http_sink {
             /// dot. Default none.
             pub redact: Vec<String>,
             $($(#[$key_doc])* pub $key: $ty,)*
+            $(
+                #[doc = concat!("The ", $what, ". Better: one of the three below.")]
+                pub $secret: Option<$crate::net::secret::Secret>,
+                #[doc = concat!("File that holds the ", $what, ".")]
+                pub $file: Option<std::path::PathBuf>,
+                #[doc = concat!("Variable of the environment that holds the ", $what, ".")]
+                pub $env: Option<String>,
+                #[doc = concat!("Credential of systemd that holds the ", $what, ".")]
+                pub $credential: Option<String>,
+            )*
             /// Authorities that may vouch for the server, PEM. Default: those of the system.
             pub ca_file: Option<std::path::PathBuf>,
             /// Our certificate, PEM, with `key_file`.
@@ -212,6 +224,7 @@ macro_rules! http_sink {
                     encoding: hostward_event::encode::Encoding::Ecs,
                     redact: Vec::new(),
                     $($key: $default,)*
+                    $($secret: None, $file: None, $env: None, $credential: None,)*
                     ca_file: None,
                     cert_file: None,
                     key_file: None,
@@ -231,6 +244,26 @@ macro_rules! http_sink {
         }
 
         impl $config {
+            $(fn $source(
+                &self,
+                report: &mut $crate::http::config::Report<'_>,
+            ) -> Option<$crate::net::secret::SecretSource> {
+                $crate::http::config::secret(
+                    stringify!($secret),
+                    self.$secret.as_ref(),
+                    self.$file.as_deref(),
+                    self.$env.as_deref(),
+                    self.$credential.as_deref(),
+                    report,
+                )
+            })*
+
+            /// Of the keys those that are set and hold a secret.
+            pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
+                let secrets = [$((stringify!($secret), &self.$secret)),*];
+                $crate::http::config::inline(secrets, self.proxy.as_deref())
+            }
+
             /// What the courier and the client need.
             pub fn http(&self) -> $crate::http::HttpSettings {
                 $crate::http::HttpSettings {

@@ -31,6 +31,8 @@ pub mod client;
 pub mod config;
 pub(crate) mod courier;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod outcome;
 mod pace;
 mod record;

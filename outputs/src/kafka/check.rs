@@ -66,7 +66,8 @@ fn ask(producer: &producer::Producer) -> Result<Metadata, String> {
     let deadline = Instant::now() + LIMIT;
     loop {
         // A token is asked for here, and troubles are told.
-        producer::listen(producer, Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
+        producer::listen(producer);
         let told = producer.context().signs().trouble(false).map(|trouble| trouble.message.clone());
         if let Some(message) = told {
             return Err(message);

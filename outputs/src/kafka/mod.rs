@@ -251,24 +251,23 @@ impl KafkaSink {
         Setback::Spent(meaning::kind(code), self.told(&message))
     }
 
-    /// Listens to the library for a moment and books what it reports.
+    /// Waits a moment, which is where a call that is to be cut short is cut, and books what the library reports.
     async fn attend(&mut self, watch: &mut Watch, run: &mut Run) -> Result<(), Setback> {
-        self.listen(watch.step(), run);
+        let progress_at = self.line.as_ref().and_then(|line| line.producer.context().signs().progress_at());
+        tokio::time::sleep(watch.step(progress_at)).await;
+        self.listen(run);
         if let Some(code) = run.refusal.take() {
             return Err(match meaning::of_report(code) {
                 Meaning::ProducerSpent => self.spent(code),
                 _ => Setback::Refused(meaning::kind(code), self.refusal(code)),
             });
         }
-        self.examine(watch)?;
-        // A call that is to be cut short is cut here.
-        tokio::task::yield_now().await;
-        Ok(())
+        self.examine(watch)
     }
 
-    fn listen(&mut self, step: Duration, run: &mut Run) {
+    fn listen(&mut self, run: &mut Run) {
         let Some(line) = &self.line else { return };
-        producer::listen(&line.producer, step);
+        producer::listen(&line.producer);
         let reports = line.producer.context().signs().take_reports();
         self.absorb(reports, run);
     }
@@ -374,7 +373,7 @@ impl Sink for KafkaSink {
         self.prepare()?;
         self.access.tell_insecure(&self.config.name);
         let mut run = Run::default();
-        self.listen(Duration::from_millis(1), &mut run);
+        self.listen(&mut run);
         let is_idle = self.tickets.flying() == 0;
         let Some(line) = &self.line else { return Ok(()) };
         let mut signs = line.producer.context().signs();

@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const QUEUE_EVENTS: usize = 65_536;
 const STATISTICS_MS: usize = 5_000;
 /// The library's default, which is also the most.
 pub(super) const BATCH_BYTES: usize = 1_000_000;
+
+/// Of these (one tells of a whole batch) so many are heard at once.
+const MAX_SAYINGS: usize = 256;
 
 /// A producer cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +149,8 @@ fn settings(
 /// Takes in what the library says when it is polled.
 pub(super) struct Ear {
     sink: String,
+    /// Grows with everything that the library says.
+    heard: AtomicU64,
     signs: Mutex<Signs>,
     journal: Mutex<Journal>,
     token: Option<TokenSource>,
@@ -156,10 +162,15 @@ impl Ear {
         let principal = config.username.clone().unwrap_or_else(|| "hostward".to_owned());
         Self {
             sink: config.name.clone(),
+            heard: AtomicU64::new(0),
             signs: Mutex::new(Signs::new()),
             journal: Mutex::new(Journal::default()),
             token: config.secret().filter(|_| bearer).map(|source| TokenSource::new(source, principal)),
         }
+    }
+
+    fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn signs(&self) -> MutexGuard<'_, Signs> {
@@ -171,10 +182,12 @@ impl ClientContext for Ear {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.hear();
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).write(&self.sink, level, facility, line);
     }
 
     fn stats_raw(&self, json: &[u8]) {
+        self.hear();
         match serde_json::from_slice(json) {
             Ok(statistics) => self.signs().statistics(&statistics),
             Err(error) => {
@@ -184,6 +197,7 @@ impl ClientContext for Ear {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.hear();
         if let Some(code) = error.rdkafka_error_code() {
             self.signs().error(code, reason);
         }
@@ -199,6 +213,7 @@ impl ProducerContext for Ear {
     type DeliveryOpaque = Box<EventId>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, id: Box<EventId>) {
+        self.hear();
         let result = match result {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
@@ -207,9 +222,17 @@ impl ProducerContext for Ear {
     }
 }
 
-/// Has the library say all that it has to say, for `step` at most.
-pub(super) fn listen(producer: &Producer, step: Duration) {
-    producer.poll(step);
+/// Has the library say what it has to say now. The binding's `poll` goes round and round through the last millisecond
+/// of its time-out and would take the CPU from the library itself: who wants to wait sleeps between two calls.
+pub(super) fn listen(producer: &Producer) {
+    let ear = producer.client().context();
+    for _ in 0..MAX_SAYINGS {
+        let before = ear.heard.load(Ordering::Relaxed);
+        producer.poll(Duration::ZERO);
+        if ear.heard.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
 }
 
 /// Ends a producer. What it held comes as reports, purged or delivered.

@@ -1,9 +1,8 @@
 //! One call: what of its events is settled, and how long it waits.
 
+use super::tickets::ByEvent;
 use crate::sink::{FailureKind, Verdict};
-use hostward_event::EventId;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A trouble that stands is waited out for so long without a report.
@@ -27,10 +26,10 @@ pub(super) enum Setback {
 /// What is known of a call's events.
 #[derive(Debug, Default)]
 pub(super) struct Run {
-    /// Verdicts by slot; the others are tried again.
-    settled: HashMap<usize, Verdict>,
+    /// Verdicts by slot; where there is none the event is tried again.
+    settled: Vec<Option<Verdict>>,
     /// Events that the library has, with their slots.
-    pub(super) open: HashMap<EventId, usize>,
+    pub(super) open: ByEvent<usize>,
     /// Slots that were refused with their batch.
     pub(super) suspects: Vec<(usize, Code)>,
     /// An event came back for a reason that is not its own.
@@ -40,17 +39,27 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn deliver(&mut self, slot: usize) {
-        self.settled.insert(slot, Verdict::Delivered);
+        self.settle(slot, Verdict::Delivered);
+    }
+
+    fn settle(&mut self, slot: usize, verdict: Verdict) {
+        if self.settled.len() <= slot {
+            self.settled.resize(slot + 1, None);
+        }
+        if let Some(settled) = self.settled.get_mut(slot) {
+            *settled = Some(verdict);
+        }
     }
 
     pub(super) fn reject(&mut self, slot: usize, why: String) {
         self.rejected += 1;
-        self.settled.insert(slot, Verdict::Rejected(why));
+        self.settle(slot, Verdict::Rejected(why));
     }
 
     /// One verdict per slot.
     pub(super) fn verdicts(mut self, slots: usize) -> Vec<Verdict> {
-        (0..slots).map(|slot| self.settled.remove(&slot).unwrap_or(Verdict::Retry)).collect()
+        self.settled.resize(slots, None);
+        self.settled.into_iter().map(|settled| settled.unwrap_or(Verdict::Retry)).collect()
     }
 }
 
@@ -65,9 +74,9 @@ impl Watch {
         Self { start: Instant::now() }
     }
 
-    /// How long to listen at once: briefly as long as an answer is due any moment.
-    pub(super) fn step(&self) -> Duration {
-        let waited = self.start.elapsed();
+    /// How long to wait before listening: briefly as long as reports come or the first is due any moment.
+    pub(super) fn step(&self, progress_at: Option<Instant>) -> Duration {
+        let waited = self.since(progress_at).elapsed();
         Duration::from_millis(if waited < Duration::from_millis(200) { 1 } else { 20 })
     }
 

@@ -7,10 +7,31 @@
 use hostward_event::EventId;
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Reports of events that are not asked for again (their queue dropped them) are forgotten beyond this
 /// many: at worst an event is sent twice.
 const MAX_SETTLED: usize = 65_536;
+
+/// Something by an event's id, which is a hash already and chosen by nobody.
+pub(super) type ByEvent<V> = HashMap<EventId, V, BuildHasherDefault<IdHasher>>;
+
+/// Takes the number as it is.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let part = chunk.iter().fold(0, |part, byte| part << 8 | u64::from(*byte));
+            self.0 = self.0.rotate_left(5) ^ part;
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -25,7 +46,7 @@ pub(super) enum Fate {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
-    fates: HashMap<EventId, Fate>,
+    fates: ByEvent<Fate>,
     /// Ids in the order in which they were settled; some are taken or fly again.
     settled: VecDeque<EventId>,
     flying: usize,

@@ -3,15 +3,18 @@
 use crate::net::backoff::Backoff;
 use crate::net::failure::NetFailure;
 use crate::sink::{FailureKind, SendFailure};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// A failure that goes on is logged this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// A refusal makes the sink `Rejecting` for this long.
-const REJECTION_REMEMBERED: Duration = Duration::from_secs(600);
+pub(crate) const REJECTION_REMEMBERED: Duration = Duration::from_secs(600);
 
-/// State of a network sink, as `docs/specs/delivery.md` defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// State of a sink, as `docs/specs/delivery.md` §3 defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Events flow.
     Healthy,
@@ -21,6 +24,24 @@ pub enum Condition {
     AuthFailed,
     /// Single events were refused lately; the others flow.
     Rejecting,
+}
+
+impl Condition {
+    /// `healthy`, `backoff`, `auth_failed`, `rejecting`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Backoff => "backoff",
+            Self::AuthFailed => "auth_failed",
+            Self::Rejecting => "rejecting",
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// See the module.

@@ -2,6 +2,7 @@
 //! `docs/specs/spool.md` §8.
 
 use super::bytes::len64;
+use super::point;
 use super::storage::{files_in, root_dir, sub_dir};
 use crate::Lane;
 use hostward_event::EventId;
@@ -108,6 +109,9 @@ impl DeadLetters {
             self.open = Some((dir, file, 0));
         }
         let Some((_, file, size)) = &mut self.open else { return Err(Errno::BADF) };
+        point::reached_within("letters half written", || {
+            let _ = rustix::io::pwrite(&*file, lines.get(..lines.len() / 2).unwrap_or_default(), *size);
+        });
         let mut done = 0;
         let written = loop {
             let Some(rest) = lines.get(done..).filter(|rest| !rest.is_empty()) else { break Ok(()) };
@@ -123,6 +127,7 @@ impl DeadLetters {
             let _ = rustix::fs::ftruncate(&*file, *size);
             return Err(error);
         }
+        point::reached("letters synced");
         *size += len64(lines.len());
         Ok(())
     }

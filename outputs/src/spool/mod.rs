@@ -35,6 +35,7 @@ mod dlq;
 mod intake;
 mod log;
 pub mod offline;
+mod point;
 mod reader;
 mod segment;
 mod state;

@@ -162,6 +162,7 @@ impl Reader {
                 (record.seq(), outcome)
             });
             log.settle(self.slot, outcomes, now);
+            super::point::reached("records settled");
         }
         for keeper in &self.shared.keepers {
             keeper.stir();

@@ -1,10 +1,9 @@
 //! Keys of `type = "webhook"`.
 
 use crate::http::client::Login;
-use crate::http::config::{Report, http_sink, inline, secret};
-use crate::net::secret::{Secret, SecretSource};
+use crate::http::config::{Report, http_sink};
+use crate::net::secret::SecretSource;
 use serde::Deserialize;
-use std::path::PathBuf;
 
 /// What one request holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -20,26 +19,14 @@ http_sink! {
     /// A POST to whatever takes one.
     WebhookConfig, "webhook",
     urls: |config: &WebhookConfig| vec![config.url.clone()], request_events: 256, compression: None;
+    secrets: [
+        "secret that signs requests": secret, secret_file, secret_env, secret_credential => source,
+        "bearer token": token, token_file, token_env, token_credential => token_source
+    ];
     /// The receiver, whole: `https://bridge.example/hooks/hostward`.
     url: String = String::new(),
     /// What one request holds. Default `event`.
     mode: Mode = Mode::Event,
-    /// Secret that signs requests. Better: one of the three below.
-    secret: Option<Secret> = None,
-    /// File that holds the secret.
-    secret_file: Option<PathBuf> = None,
-    /// Variable of the environment that holds the secret.
-    secret_env: Option<String> = None,
-    /// Credential of systemd that holds the secret.
-    secret_credential: Option<String> = None,
-    /// Bearer token. Better: one of the three below.
-    token: Option<Secret> = None,
-    /// File that holds the token.
-    token_file: Option<PathBuf> = None,
-    /// Variable of the environment that holds the token.
-    token_env: Option<String> = None,
-    /// Credential of systemd that holds the token.
-    token_credential: Option<String> = None,
 }
 
 impl WebhookConfig {
@@ -47,10 +34,6 @@ impl WebhookConfig {
         self.http().validate("url", report);
         self.source(report);
         self.token_source(report);
-    }
-
-    pub(crate) fn inline_secrets(&self) -> Vec<&'static str> {
-        inline([("secret", &self.secret), ("token", &self.token)], self.proxy.as_deref())
     }
 
     /// How it logs in; none: not at all.
@@ -61,27 +44,5 @@ impl WebhookConfig {
     /// What signs; none: nothing does.
     pub fn secret_source(&self) -> Option<SecretSource> {
         self.source(&mut |_, _, _| {})
-    }
-
-    fn source(&self, report: &mut Report<'_>) -> Option<SecretSource> {
-        secret(
-            "secret",
-            self.secret.as_ref(),
-            self.secret_file.as_deref(),
-            self.secret_env.as_deref(),
-            self.secret_credential.as_deref(),
-            report,
-        )
-    }
-
-    fn token_source(&self, report: &mut Report<'_>) -> Option<SecretSource> {
-        secret(
-            "token",
-            self.token.as_ref(),
-            self.token_file.as_deref(),
-            self.token_env.as_deref(),
-            self.token_credential.as_deref(),
-            report,
-        )
     }
 }

@@ -9,6 +9,8 @@ mod broker;
 #[path = "../support/certs.rs"]
 mod certs;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of other sinks, which use the rest")]
 #[path = "../support/feed.rs"]
 mod feed;

@@ -62,7 +62,7 @@ impl Broker {
     /// Behind a proxy: brokers name themselves to clients, so this one names the proxy's address.
     pub(crate) fn start_behind_proxy(test: &str) -> Option<(Self, FaultProxy)> {
         let turn = vacant();
-        let port = free_ports();
+        let port = free_ports(4);
         let proxy = FaultProxy::start(SocketAddr::from(([127, 0, 0, 1], port)));
         let service = Service::start("kafka", test, |data| {
             std::fs::write(data.join("port"), format!("{port}\n")).unwrap();
@@ -131,7 +131,7 @@ impl Broker {
 }
 
 /// A turn with no broker running: the one that is lent rests meanwhile.
-fn vacant() -> MutexGuard<'static, Option<Service>> {
+pub(crate) fn vacant() -> MutexGuard<'static, Option<Service>> {
     let lent = turn();
     if let Some(service) = &*lent {
         service.stop();
@@ -139,10 +139,10 @@ fn vacant() -> MutexGuard<'static, Option<Service>> {
     lent
 }
 
-/// The first of four ports in a row that are free now.
-fn free_ports() -> u16 {
+/// The first of so many ports in a row that are free now.
+pub(crate) fn free_ports(count: u16) -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     std::iter::repeat_with(|| fastrand::u16(20_000..30_000))
-        .find(|first| (*first..first + 4).all(is_free))
+        .find(|first| (*first..first + count).all(is_free))
         .unwrap()
 }

@@ -111,6 +111,10 @@ impl Service {
     fn launch(&self) -> Outcome {
         let mut command = Command::new(&self.script);
         command.arg("start").arg(&self.cache).arg(self.data.path());
+        // Flags of a server's JVM, when `prepare` has some.
+        if let Ok(flags) = std::fs::read_to_string(self.data.path().join("jvm-opts")) {
+            command.env("JVM_OPTS", flags.trim());
+        }
         outcome("start", command.env("OWNER", std::process::id().to_string()).output().unwrap())
     }
 

@@ -5,6 +5,7 @@ use crate::config::WhenFull;
 use crate::spool::block::{Packed, roster_block};
 use crate::spool::bytes::{Seed, len64};
 use crate::spool::config::Durability;
+use crate::spool::point;
 use crate::spool::segment::{
     Footer, HEADER_LEN, Header, Indexed, MAX_BLOCKS, RosterEntry, encode_roster, file_name,
 };
@@ -65,6 +66,10 @@ impl Core {
         let Some(file) = segment.file.clone() else { return Err(Errno::BADF) };
         let mut bytes = Vec::with_capacity(packed.head.block_len());
         packed.place(&seed, segment.len, &mut bytes);
+        point::reached_within("block half written", || {
+            let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
+            let _ = write_all(&*file, segment.len, half);
+        });
         if let Err(error) = write_all(&*file, segment.len, &bytes) {
             self.counters.write_errors += 1;
             // A torn block may stay: recovery cuts it off. It must not be written behind, though.
@@ -74,6 +79,7 @@ impl Core {
             }
             return Err(error);
         }
+        point::reached("block written");
         segment.footer.push(Indexed::of(&packed.head, segment.len), packed.head.max_time);
         segment.len += block_len;
         self.counters.written_blocks += 1;
@@ -100,6 +106,7 @@ impl Core {
         let id = self.next_segment;
         let name = file_name(id, false);
         let made = storage.create(&name).and_then(|file| {
+            point::reached("segment made");
             // So that a full disk does not stop the lane at once; not every filesystem can.
             let reserved =
                 if log.lane == crate::Lane::Alert { file.reserve(log.config.segment_bytes) } else { Ok(()) };
@@ -113,6 +120,7 @@ impl Core {
             write_all(&*file, 0, &bytes).inspect_err(|_| {
                 let _ = storage.remove(&name);
             })?;
+            point::reached("segment begun");
             Ok((file, len64(bytes.len())))
         });
         self.next_segment += 1;
@@ -149,6 +157,10 @@ impl Core {
         segment.footer.damaged |= segment.damaged;
         let Some(file) = segment.file.clone() else { return };
         let bytes = segment.footer.encode(&seed, segment.len);
+        point::reached_within("footer half written", || {
+            let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
+            let _ = write_all(&*file, segment.len, half);
+        });
         match write_all(&*file, segment.len, &bytes) {
             Ok(()) => {
                 segment.len += len64(bytes.len());
@@ -160,6 +172,7 @@ impl Core {
                 let _ = file.set_len(segment.len);
             }
         }
+        point::reached("footer written");
         self.sealing.push(id);
         self.file_dirty = true;
     }
@@ -265,6 +278,7 @@ impl Log {
                 self.sync_failed(*id, plan.dir_dirty, error, now);
                 return false;
             }
+            point::reached("file synced");
         }
         // Names that did not change need no sync of the directory.
         let renamed: Vec<u64> = plan
@@ -277,8 +291,14 @@ impl Log {
                 matches!(renamed, Ok(()) | Err(Errno::NOENT))
             })
             .collect();
+        if !renamed.is_empty() {
+            point::reached("segment renamed");
+        }
         let names_changed = plan.dir_dirty || !renamed.is_empty();
         let dir_synced = no_sync || !names_changed || storage.sync_dir().is_ok();
+        if names_changed {
+            point::reached("directory synced");
+        }
         let mut core = self.lock();
         core.sealing.retain(|id| !plan.sealing.contains(id));
         for id in renamed {

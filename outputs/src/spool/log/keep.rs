@@ -5,6 +5,7 @@ use super::recover::state_file;
 use super::{Core, Log, Now, Ring, RingReason, ms};
 use crate::spool::bytes::len64;
 use crate::spool::config::Durability;
+use crate::spool::point;
 use crate::spool::segment::{Amount, file_name};
 use crate::spool::state::State;
 use crate::{Lane, Reason};
@@ -171,15 +172,22 @@ impl Log {
         };
         let (_, offset) = state.slot();
         let Some(bytes) = state.encode() else { return false };
+        point::reached_within("state half written", || {
+            let _ = file.write_at(offset, bytes.get(..bytes.len() / 2).unwrap_or_default());
+        });
         let mut done = 0;
         let stored = loop {
-            let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) else { break file.sync() };
+            let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) else {
+                point::reached("state written");
+                break file.sync();
+            };
             match file.write_at(offset + len64(done), rest) {
                 Ok(0) => break Err(rustix::io::Errno::NOSPC),
                 Ok(written) => done += written,
                 Err(error) => break Err(error),
             }
         };
+        point::reached("state synced");
         let mut core = self.lock();
         match stored {
             Ok(()) => {
@@ -237,6 +245,7 @@ impl Log {
             } else {
                 storage.remove(&name)
             };
+            point::reached("segment let go");
             if let Err(error) = result {
                 tracing::warn!(lane = self.lane.name(), file = name, %error, "cannot let go of a segment");
             }

@@ -7,6 +7,7 @@ use crate::spool::bytes::len64;
 use crate::spool::config::{Durability, LaneConfig};
 use crate::spool::cursor::Cursor;
 use crate::spool::intake::Intake;
+use crate::spool::point;
 use crate::spool::segment::{
     Footer, Header, Indexed, RosterEntry, file_name, parse_name, read_footer, read_header, scan,
 };
@@ -291,6 +292,9 @@ impl Log {
             bad: BTreeSet::new(),
             counters: found.counters,
         };
+        if !look {
+            point::reached("recovery has read");
+        }
         let log = Self {
             lane,
             config: config.clone(),
@@ -311,8 +315,10 @@ impl Log {
         }
         if !look {
             log.sync(now);
+            point::reached("recovery has sealed");
             let stored = log.persist();
             log.reap(stored);
+            point::reached("recovery is done");
         }
         log
     }
@@ -333,6 +339,7 @@ pub(super) fn state_file(storage: &dyn Storage, look: bool) -> Result<Option<Arc
                     done += file.write_at(slot * len64(SLOT_LEN) + len64(done), rest)?.max(1);
                 }
             }
+            point::reached("state made");
             file.sync()?;
             storage.sync_dir()?;
             Ok(Some(file))
@@ -470,6 +477,7 @@ impl Core {
             }
             if let Some(file) = &segment.file {
                 let _ = file.set_len(segment.len);
+                point::reached("recovery has cut");
             }
             self.open = Some(id);
             self.seal(now);
