@@ -241,7 +241,8 @@ impl<C: Clock> Pipeline<C> {
     fn catch_up(&mut self, event: &Arc<Event>, alert: &Alert, effects: &mut Vec<Effect>) -> bool {
         let id = self.alert_id(alert);
         let found = self.waiting.iter_mut().find(|waiting| {
-            waiting.early && self.mint.derived(waiting.alert.trigger, waiting.alert.rule.name.as_bytes()) == id
+            waiting.early
+                && self.mint.derived(waiting.alert.trigger, waiting.alert.rule.name.as_bytes()) == id
         });
         let Some(waiting) = found else { return false };
         waiting.early = false;

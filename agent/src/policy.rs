@@ -76,7 +76,8 @@ impl Policy {
             pod.map(|pod| &pod.namespace_labels),
             container.facts.as_deref().map(|facts| &facts.labels),
         ];
-        let owners = self.owner_keys.iter().flat_map(|key| maps.iter().flatten().filter_map(|map| map.get(key)));
+        let owners =
+            self.owner_keys.iter().flat_map(|key| maps.iter().flatten().filter_map(|map| map.get(key)));
         owners.into_iter().find(|owner| !owner.is_empty()).cloned()
     }
 

@@ -60,6 +60,21 @@ impl SinkReport {
     }
 }
 
+/// The context of containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextReport {
+    /// Containers of which facts are known.
+    pub containers: usize,
+    /// Pods of which facts are known.
+    pub pods: usize,
+    /// Events that wait for their container now.
+    pub held: usize,
+    /// Events of containers that were sent with name and image.
+    pub complete: u64,
+    /// Events of containers that were sent before these were known; an `update` event follows.
+    pub partial: u64,
+}
+
 /// One lane of the spool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneReport {
@@ -104,6 +119,9 @@ pub struct Report {
     pub kernel: Vec<KernelCount>,
     /// Processes that the agent knows.
     pub processes: usize,
+    /// Containers and pods of which facts are known, and how many events had them in time.
+    #[serde(default)]
+    pub context: ContextReport,
     /// The sinks.
     pub sinks: Vec<SinkReport>,
     /// The lanes of the spool; none when it is switched off.
@@ -128,6 +146,7 @@ impl Report {
             counts: Counts::default(),
             kernel: Vec::new(),
             processes: 0,
+            context: ContextReport::default(),
             sinks: Vec::new(),
             spool: Vec::new(),
         }
@@ -198,6 +217,14 @@ impl fmt::Display for Report {
             "rules: {}, responses: {}, processes known: {}",
             self.rules, self.responses, self.processes
         )?;
+        let context = &self.context;
+        if context.complete + context.partial > 0 {
+            writeln!(
+                f,
+                "containers known: {}, pods: {}; events of containers: {} complete at first sending, {} partial, {} waiting",
+                context.containers, context.pods, context.complete, context.partial, context.held
+            )?;
+        }
         for sink in &self.sinks {
             let dropped: u64 = sink.dropped.iter().map(|(_, n)| n).sum();
             writeln!(

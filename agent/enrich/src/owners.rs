@@ -1,9 +1,9 @@
 //! Whose process it is: events get the facts of their container, wait for them, or say that they lack them.
 
+use crate::bounded::Bounded;
 use crate::hold::Hold;
 use crate::workload::is_complete;
 use crate::{Config, Enricher, Output};
-use crate::bounded::Bounded;
 use hostward_event::event::{Body, Event};
 use hostward_event::fact::{Fact, Lookup, Notice};
 use hostward_event::process::Process;
@@ -71,7 +71,8 @@ impl Enricher {
             // Nobody will ever tell more, so there is nothing that the event lacks.
             return out.push(Output::Event(Arc::new(event)));
         }
-        let Some(container) = event.process.as_ref().and_then(|process| process.workload.container.as_ref()) else {
+        let Some(container) = event.process.as_ref().and_then(|process| process.workload.container.as_ref())
+        else {
             return;
         };
         let id = container.id.clone();
@@ -171,23 +172,17 @@ impl Enricher {
     pub(crate) fn learn_owner(&mut self, fact: &Fact, out: &mut Vec<Output>) {
         match fact {
             Fact::Container(facts) => {
-                if self.workloads.directory.learn_container(facts) {
-                    let id = facts.id.clone();
-                    self.known_now(|container| container.id == id, out);
-                }
+                let is_news = self.workloads.directory.learn_container(facts);
+                self.known_now(is_news, |container| container.id == facts.id, out);
             }
             Fact::Pod(facts) => {
-                if self.workloads.directory.learn_pod(facts) {
-                    let uid = facts.uid.clone();
-                    self.known_now(|container| container.pod_uid == uid, out);
-                }
+                let is_news = self.workloads.directory.learn_pod(facts);
+                self.known_now(is_news, |container| container.pod_uid == facts.uid, out);
             }
             Fact::ContainerGone { id } => self.workloads.directory.container_gone(id, self.now_ns()),
             Fact::PodGone { uid, source } => self.workloads.directory.pod_gone(uid, *source, self.now_ns()),
-            Fact::ContainerUnknown { id } => {
-                if self.owners.hold.waiting().any(|(waiting, _)| waiting == id) {
-                    self.give_up(id, out);
-                }
+            Fact::ContainerUnknown { id } if self.owners.hold.waiting().any(|(waiting, _)| waiting == id) => {
+                self.give_up(id, out);
             }
             Fact::Sources { containers, pods } => {
                 self.owners.askable = *containers || *pods;
@@ -200,7 +195,10 @@ impl Enricher {
     }
 
     /// Puts new facts in place, sends out what no longer has to wait, and tells of what went out without.
-    fn known_now(&mut self, fits: impl Fn(&Container) -> bool, out: &mut Vec<Output>) {
+    fn known_now(&mut self, is_news: bool, fits: impl Fn(&Container) -> bool, out: &mut Vec<Output>) {
+        if !is_news {
+            return;
+        }
         let mut redress = self.workloads.redress(&fits);
         // What runs in the root of a v1 host has a workload of its own, which no cgroup's is.
         if self.root_lookups || !redress.is_idle() {

@@ -28,16 +28,8 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::Exec,
-        Self::Fork,
-        Self::Exit,
-        Self::Open,
-        Self::Connect,
-        Self::Gap,
-        Self::Agent,
-        Self::Cgroup,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Exec, Self::Fork, Self::Exit, Self::Open, Self::Connect, Self::Gap, Self::Agent, Self::Cgroup];
 
     /// The kind with this number on the ring.
     pub fn from_number(number: u8) -> Option<Self> {

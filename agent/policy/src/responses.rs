@@ -92,7 +92,9 @@ impl Responses {
     pub fn decide_early(&self, rule: &Rule, event: &Event) -> Option<&Response> {
         let waits = |response: &&Response| response.when.as_ref().is_some_and(Condition::waits_for_owner);
         let fits = |response: &&Response| response.when.as_ref().is_none_or(|when| when.matches(event));
-        self.of_rule(rule).find(|response| waits(response) || fits(response)).filter(|response| !waits(response))
+        self.of_rule(rule)
+            .find(|response| waits(response) || fits(response))
+            .filter(|response| !waits(response))
     }
 
     /// True when every match of `rule` is answered by a kill that is enforced.

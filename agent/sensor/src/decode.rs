@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, cgroup_flag, header_flag, kind,
-    open_bit, open_call, process_flag,
+    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, cgroup_flag, header_flag,
+    kind, open_bit, open_call, process_flag,
 };
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawConnect,
-    RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawCgroupChange,
+    RawConnect, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

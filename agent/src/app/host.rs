@@ -1,6 +1,7 @@
 //! The host's thread: answers the pipeline's questions, watches names and the clock, and ticks.
 
 use super::line::Message;
+use super::owners::Owners;
 use hostward_event::fact::{Fact, Input, Lookup};
 use hostward_host::{Host, UserWatch};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -16,6 +17,7 @@ pub fn run(
     host: &Host,
     mut users: UserWatch,
     mut offset_ns: i64,
+    owners: &Owners,
     lookups: &Receiver<Lookup>,
     line: &SyncSender<Message>,
 ) {
@@ -23,6 +25,7 @@ pub fn run(
     loop {
         let mut inputs = Vec::new();
         match lookups.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+            Ok(lookup @ Lookup::Container { .. }) => owners.ask(&lookup),
             Ok(lookup) => inputs.extend(host.answer(&lookup).map(Input::Fact)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -13,6 +13,7 @@
 
 mod host;
 mod line;
+mod owners;
 mod rings;
 mod supervisor;
 
@@ -41,6 +42,7 @@ use hostward_sensor::{Level, Sensor};
 pub use line::Message;
 
 use line::{Line, Numbers};
+use owners::Owners;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -169,9 +171,10 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let facts = [Fact::Clock { offset_ns }].into_iter().chain(users.poll().map(Fact::Users)).collect();
     feed_facts(&line, &mut sensor, &host, facts, &health)?;
     let rings = rings::start(sensor.ordered_rings(), line.clone(), Arc::clone(&health))?;
+    let owners = Owners::start(config, line.clone(), shared.board.clone(), Arc::clone(&health))?;
     let host = {
         let line = line.clone();
-        thread("host", move || host::run(&host, users, offset_ns, &questions, &line))?
+        thread("host", move || host::run(&host, users, offset_ns, &owners, &questions, &line))?
     };
     admin::serve(admin::socket(&config.agent.runtime_dir), Arc::clone(&shared))?;
 

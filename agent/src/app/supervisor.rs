@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Stage, State};
 use crate::policy::{Policy, Sources};
-use crate::report::{KernelCount, LaneReport, Report, SinkReport};
+use crate::report::{ContextReport, KernelCount, LaneReport, Report, SinkReport};
 use crate::systemd;
 use hostward_event::EventKind;
 use hostward_event::fact::{Fact, Input};
@@ -272,6 +272,13 @@ impl Supervisor {
             counts: numbers.counts,
             kernel: self.kernel_counts(),
             processes: numbers.processes,
+            context: ContextReport {
+                containers: numbers.context.containers,
+                pods: numbers.context.pods,
+                held: numbers.context.held,
+                complete: numbers.context.complete,
+                partial: numbers.context.partial,
+            },
             sinks,
             spool,
         };

@@ -43,7 +43,9 @@ fn table(found: &Workloads) -> String {
     }
     out.push('\n');
     if found.sources.is_empty() {
-        out.push_str("no container runtime and no Kubernetes API was found; [runtime] and [kubernetes] name them\n");
+        out.push_str(
+            "no container runtime and no Kubernetes API was found; [runtime] and [kubernetes] name them\n",
+        );
     }
     for Origin { source, at, state, why, containers, pods } in &found.sources {
         let _ = writeln!(out, "{source} {at}: {state}, {containers} containers, {pods} pods; {why}");
@@ -60,7 +62,9 @@ fn cells(row: &Row) -> [String; 5] {
     let id: String = container.id.chars().take(12).collect();
     let pod = row.pod.as_ref().filter(|pod| !pod.name.is_empty());
     let name = match (pod, container.name.as_str()) {
-        (Some(pod), name) => format!("{}/{}/{}", pod.namespace, pod.name, if name.is_empty() { &id } else { name }),
+        (Some(pod), name) => {
+            format!("{}/{}/{}", pod.namespace, pod.name, if name.is_empty() { &id } else { name })
+        }
         (None, "") => id,
         (None, name) => name.to_owned(),
     };

@@ -27,6 +27,10 @@ pub struct Config {
     pub sensor: hostward_sensor::Config,
     /// Process table and workloads.
     pub enrich: hostward_enrich::Config,
+    /// Container runtimes that are asked about containers.
+    pub runtime: hostward_host::RuntimeConfig,
+    /// The Kubernetes API, asked about pods and their owners.
+    pub kubernetes: hostward_host::kubernetes::KubernetesConfig,
     /// Guard rails of responses.
     pub respond: hostward_respond::Config,
     /// Masking of secrets.
@@ -172,6 +176,15 @@ impl Config {
                 .into_iter()
                 .map(|problem| ("respond".into(), format!("{problem}; {}", problem.hint()))),
         );
+        found.extend(
+            self.runtime
+                .validate()
+                .into_iter()
+                .map(|problem| (format!("runtime.{}", problem.key), problem.why)),
+        );
+        found.extend(self.kubernetes.validate().into_iter().map(|problem| {
+            (format!("kubernetes.{}", problem.key), format!("{}; {}", problem.what, problem.hint))
+        }));
         found.extend(Masker::new(&self.masking).err().map(|error| ("masking".into(), error.to_string())));
         found.extend(self.spool.validate().into_iter().map(|problem| {
             (format!("spool.{}", problem.key), format!("{}; {}", problem.what, problem.hint()))

@@ -63,7 +63,8 @@ fn exec() -> Input {
         ..RawTask::default()
     };
     let exec = RawExec { path: "/xmrig".into(), filename: "/xmrig".into(), cgroup, ..RawExec::default() };
-    let source = Source { rung: Rung::BtfTracepoint, cpu: 0, seq: 1, boot_ns: 2_000, received_boot_ns: 3_000 };
+    let source =
+        Source { rung: Rung::BtfTracepoint, cpu: 0, seq: 1, boot_ns: 2_000, received_boot_ns: 3_000 };
     Input::Raw(RawEvent { source, task, body: RawBody::Exec(Box::new(exec)) })
 }
 
@@ -159,8 +160,10 @@ fn what_waits_goes_out_when_the_agent_stops() {
     run(&mut pipeline, &exec());
     let mut effects = Vec::new();
     pipeline.finish(&mut effects);
-    let emitted: Vec<Arc<Event>> =
-        effects.into_iter().filter_map(|effect| if let Effect::Emit(event) = effect { Some(event) } else { None }).collect();
+    let emitted: Vec<Arc<Event>> = effects
+        .into_iter()
+        .filter_map(|effect| if let Effect::Emit(event) = effect { Some(event) } else { None })
+        .collect();
     assert_eq!(emitted.len(), 2, "the exec and its alert");
     assert_eq!(alerts(&emitted)[0].1, Outcome::TimedOut);
     assert!(emitted.iter().all(|event| event.partial));

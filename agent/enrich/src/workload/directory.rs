@@ -109,13 +109,13 @@ impl Directory {
     pub(crate) fn advance(&mut self, now_ns: u64) {
         while self.gone.front().is_some_and(|(until_ns, _)| *until_ns <= now_ns) {
             match self.gone.pop_front() {
-                Some((_, Gone::Container(id))) => {
-                    if self.containers.find(id.clone()).is_some_and(|known| known.gone) {
-                        self.containers.remove(id);
-                    }
+                Some((_, Gone::Container(id)))
+                    if self.containers.find(id.clone()).is_some_and(|known| known.gone) =>
+                {
+                    self.containers.remove(id);
                 }
                 Some((_, Gone::Pod(uid, source))) => self.forget_part(uid, source),
-                None => {}
+                _ => {}
             }
         }
     }

@@ -6,9 +6,9 @@ mod names;
 pub(crate) use directory::{Directory, Redress, is_complete};
 
 use crate::bounded::Bounded;
+use directory::TOMBSTONE_NS;
 use hostward_event::Text;
 use hostward_event::raw::RawCgroup;
-use directory::TOMBSTONE_NS;
 use hostward_event::workload::{Container, Workload};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -171,10 +171,7 @@ impl Workloads {
     }
 
     /// Puts new facts into the cgroups whose container fits.
-    pub(crate) fn redress<F: Fn(&Container) -> bool>(
-        &mut self,
-        fits: F,
-    ) -> Redress<'_, F> {
+    pub(crate) fn redress<F: Fn(&Container) -> bool>(&mut self, fits: F) -> Redress<'_, F> {
         let mut redress = Redress::new(&self.directory, fits);
         for known in self.known.values_mut() {
             if let Some(workload) = redress.of(&known.workload) {

@@ -3,7 +3,8 @@
 use hostward_enrich::{Enricher, Fact, Input, Lookup, Output};
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawEvent, RawExec, RawOpen,
+    RawTask, Rung, Source,
 };
 use hostward_event::{Event, Text};
 use std::sync::Arc;

@@ -78,7 +78,10 @@ fn the_first_events_wait_for_their_container_and_keep_their_order() {
 
     let (events, _) = feed(&mut enricher, &told(ID, "web"));
     let web_named = || Some("web".to_owned());
-    assert_eq!(shown(&events), [(EventKind::Exec, web_named(), false), (EventKind::Open, web_named(), false)]);
+    assert_eq!(
+        shown(&events),
+        [(EventKind::Exec, web_named(), false), (EventKind::Open, web_named(), false)]
+    );
     assert_eq!(name(&event(&mut enricher, &web.open(5 * STEP_NS))), web_named(), "from now on at once");
     let stats = enricher.stats();
     assert_eq!((stats.complete, stats.partial, stats.held), (3, 0, 0));
@@ -89,7 +92,8 @@ fn what_cannot_wait_sees_an_event_at_once() {
     let mut enricher = enricher(&Config::default());
     let mut out = Vec::new();
     enricher.handle(&inside(10, ID).exec(2 * STEP_NS), &mut out);
-    let early = out.iter().find_map(|output| if let Output::Early(event) = output { Some(event.id) } else { None });
+    let early =
+        out.iter().find_map(|output| if let Output::Early(event) = output { Some(event.id) } else { None });
     let (events, _) = feed(&mut enricher, &told(ID, "web"));
     assert_eq!(early, Some(events[0].id), "the same event, so that nothing is done twice");
 }
@@ -164,7 +168,10 @@ fn a_pod_is_put_together_from_what_several_tell() {
     feed(&mut enricher, &Input::Fact(Fact::Pod(Arc::new(api))));
     let seen = event(&mut enricher, &app.open(3 * STEP_NS));
     let pod = seen.process.as_ref().unwrap().workload.container.as_ref().unwrap().pod.clone().unwrap();
-    assert_eq!((&pod.name, &pod.service_account, &pod.owners), (&"app-1".into(), &"robot".into(), &vec![owner]));
+    assert_eq!(
+        (&pod.name, &pod.service_account, &pod.owners),
+        (&"app-1".into(), &"robot".into(), &vec![owner])
+    );
     assert_eq!(pod.labels.len(), 1, "what the API did not tell stays");
 
     let gone = Fact::PodGone { uid: POD.into(), source: Source::KubernetesApi };
@@ -217,7 +224,10 @@ fn a_process_that_leaves_its_container_stays_behind_its_own_events() {
     let left = web.with_cgroup(99, "system.slice", "out.service");
     assert!(feed(&mut enricher, &left.exec(3 * STEP_NS)).0.is_empty());
     let (events, _) = feed(&mut enricher, &told(ID, "web"));
-    assert_eq!(shown(&events), [(EventKind::Exec, Some("web".into()), false), (EventKind::Exec, None, false)]);
+    assert_eq!(
+        shown(&events),
+        [(EventKind::Exec, Some("web".into()), false), (EventKind::Exec, None, false)]
+    );
 }
 
 #[test]

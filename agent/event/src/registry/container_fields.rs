@@ -3,7 +3,7 @@
 //! The cgroup tells the id and the pod's uid at once. Everything else is what a runtime or the
 //! Kubernetes API told, and missing until then; `enrichment.partial` says when an event went out without.
 
-use super::{ArgKind, Arg, Field, Need, Type, Value};
+use super::{Arg, ArgKind, Field, Need, Type, Value};
 use crate::event::Body;
 use crate::raw::RawCgroupChange;
 use crate::workload::{Container, ContainerFacts, Mount, PodFacts};
@@ -37,9 +37,9 @@ fn some_bytes(bytes: &[u8]) -> Value<'_> {
 
 fn label<'e>(labels: Option<&'e BTreeMap<Text, Text>>, arg: &Arg) -> Value<'e> {
     match (labels, arg) {
-        (Some(labels), Arg::Key(key)) => {
-            labels.get(&Text::copy(key.as_bytes())).map_or(Value::Missing, |text| Value::text(text.as_bytes()))
-        }
+        (Some(labels), Arg::Key(key)) => labels
+            .get(&Text::copy(key.as_bytes()))
+            .map_or(Value::Missing, |text| Value::text(text.as_bytes())),
         _ => Value::Missing,
     }
 }
@@ -60,7 +60,8 @@ fn owner(event: &Event, take: fn(&crate::workload::Owner) -> &Text) -> Value<'_>
 /// Falco's form: `source:destination:mode:rw:propagation`.
 fn mount(mount: &Mount) -> Vec<u8> {
     let writable: &[u8] = if mount.writable { b"true" } else { b"false" };
-    [mount.source.as_bytes(), mount.destination.as_bytes(), b"", writable, mount.propagation.as_bytes()].join(&b':')
+    [mount.source.as_bytes(), mount.destination.as_bytes(), b"", writable, mount.propagation.as_bytes()]
+        .join(&b':')
 }
 
 /// Destination of the first mount whose source is, or by a glob with `*` begins with, what stands in brackets.
@@ -76,7 +77,8 @@ fn mount_destination<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
 }
 
 fn digests(event: &Event) -> Value<'_> {
-    let list = facts(event).map(|facts| facts.image.digests.iter().map(|text| Cow::Borrowed(text.as_bytes())));
+    let list =
+        facts(event).map(|facts| facts.image.digests.iter().map(|text| Cow::Borrowed(text.as_bytes())));
     list.map_or(Value::Missing, |list| Value::some_list(list.collect()))
 }
 
@@ -106,9 +108,12 @@ pub(super) const FIELDS: &[Field] = &[
     .cef("cs3")
     .leef("containerId")
     .needs(Need::Cgroup),
-    Field::new("container.type", Type::Text, "container runtime: docker, containerd, cri-o, podman, …", |e, _| {
-        container(e).map_or(Value::Missing, |c| Value::some_text(&c.runtime))
-    })
+    Field::new(
+        "container.type",
+        Type::Text,
+        "container runtime: docker, containerd, cri-o, podman, …",
+        |e, _| container(e).map_or(Value::Missing, |c| Value::some_text(&c.runtime)),
+    )
     .ecs("container.runtime")
     .ocsf("process.container.runtime")
     .needs(Need::Cgroup),
@@ -139,13 +144,21 @@ pub(super) const FIELDS: &[Field] = &[
     })
     .ecs("container.image.tag")
     .needs(Need::Runtime),
-    Field::new("container.image.digest", Type::Text, "digest of the image, as a registry knows it", |e, _| {
-        facts(e).and_then(|f| f.image.digests.first()).map_or(Value::Missing, Value::some_text)
-    })
+    Field::new(
+        "container.image.digest",
+        Type::Text,
+        "digest of the image, as a registry knows it",
+        |e, _| facts(e).and_then(|f| f.image.digests.first()).map_or(Value::Missing, Value::some_text),
+    )
     .shows(&["container.image.hash.all"])
     .needs(Need::Runtime),
-    Field::wire("container.image.hash.all", Type::List, "digests of the image, as registries know it", |e, _| digests(e))
-        .needs(Need::Runtime),
+    Field::wire(
+        "container.image.hash.all",
+        Type::List,
+        "digests of the image, as registries know it",
+        |e, _| digests(e),
+    )
+    .needs(Need::Runtime),
     Field::new("container.image.id", Type::Text, "id of the image's configuration", |e, _| {
         of_facts(e, |f| &f.image.id)
     })
@@ -161,14 +174,24 @@ pub(super) const FIELDS: &[Field] = &[
         facts(e).map(|f| f.started_ns).filter(|ns| *ns > 0).into()
     })
     .needs(Need::Runtime),
-    Field::new("container.mounts", Type::Text, "mounts, source:destination:mode:rw:propagation, blank between", |e, _| {
-        let all: Option<Vec<Vec<u8>>> = facts(e).map(|f| f.mounts.iter().map(mount).collect());
-        all.filter(|all| !all.is_empty()).map_or(Value::Missing, |all| Value::owned(all.join(&b' ')))
-    })
+    Field::new(
+        "container.mounts",
+        Type::Text,
+        "mounts, source:destination:mode:rw:propagation, blank between",
+        |e, _| {
+            let all: Option<Vec<Vec<u8>>> = facts(e).map(|f| f.mounts.iter().map(mount).collect());
+            all.filter(|all| !all.is_empty()).map_or(Value::Missing, |all| Value::owned(all.join(&b' ')))
+        },
+    )
     .needs(Need::Runtime),
-    Field::new("container.mount.dest", Type::Text, "destination of the mount of source [PATH]; a star ends a prefix", mount_destination)
-        .takes(ArgKind::Key)
-        .needs(Need::Runtime),
+    Field::new(
+        "container.mount.dest",
+        Type::Text,
+        "destination of the mount of source [PATH]; a star ends a prefix",
+        mount_destination,
+    )
+    .takes(ArgKind::Key)
+    .needs(Need::Runtime),
     Field::new("container.label", Type::Text, "label [KEY] of the container", |e, arg| {
         label(facts(e).map(|f| &f.labels), arg)
     })
@@ -179,16 +202,19 @@ pub(super) const FIELDS: &[Field] = &[
         pairs(facts(e).map(|f| &f.labels), b"=")
     })
     .needs(Need::Runtime),
-    Field::new("container.info", Type::Text, "`id=ID name=NAME` of the container, `host` outside of any", |e, _| {
-        match (e.process.is_some(), container(e)) {
+    Field::new(
+        "container.info",
+        Type::Text,
+        "`id=ID name=NAME` of the container, `host` outside of any",
+        |e, _| match (e.process.is_some(), container(e)) {
             (_, Some(container)) => {
                 let name = facts(e).map_or(&b"<NA>"[..], |facts| facts.name.as_bytes());
                 Value::owned([b"id=", container.short_id(), b" name=", name].concat())
             }
             (true, None) => Value::text(b"host"),
             (false, None) => Value::Missing,
-        }
-    })
+        },
+    )
     .shows(&["container.id", "container.name"])
     .needs(Need::Runtime),
     Field::new("k8s.pod.uid", Type::Text, "uid of the pod", |e, _| {
@@ -207,12 +233,15 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("k8s.ns.name", Type::Text, "namespace of the pod", |e, _| of_pod(e, |p| &p.namespace))
         .ecs("orchestrator.namespace")
         .needs(Need::Runtime),
-    Field::wire("orchestrator.type", Type::Text, "`kubernetes` for what runs in a pod", |e, _| {
-        match container(e) {
+    Field::wire(
+        "orchestrator.type",
+        Type::Text,
+        "`kubernetes` for what runs in a pod",
+        |e, _| match container(e) {
             Some(container) if !container.pod_uid.is_empty() => "kubernetes".into(),
             _ => Value::Missing,
-        }
-    })
+        },
+    )
     .ocsf("process.container.orchestrator")
     .needs(Need::Cgroup),
     Field::wire("orchestrator.resource.type", Type::Text, "`pod` for what runs in a pod", |e, _| {
@@ -228,21 +257,27 @@ pub(super) const FIELDS: &[Field] = &[
     .takes(ArgKind::Key)
     .shows(&["orchestrator.resource.label"])
     .needs(Need::Runtime),
-    Field::new("k8s.pod.labels", Type::Text, "labels of the pod, `key:value` with comma and blank between", |e, _| {
-        match pairs(pod(e).map(|p| &p.labels), b":") {
+    Field::new(
+        "k8s.pod.labels",
+        Type::Text,
+        "labels of the pod, `key:value` with comma and blank between",
+        |e, _| match pairs(pod(e).map(|p| &p.labels), b":") {
             Value::List(list) => Value::owned(list.join(&b", "[..])),
             _ => Value::Missing,
-        }
-    })
+        },
+    )
     .shows(&["orchestrator.resource.label"])
     .needs(Need::Runtime),
     Field::wire("orchestrator.resource.label", Type::List, "labels of the pod, key:value", |e, _| {
         pairs(pod(e).map(|p| &p.labels), b":")
     })
     .needs(Need::Runtime),
-    Field::wire("orchestrator.resource.annotation", Type::List, "annotations of the pod, key:value", |e, _| {
-        pairs(pod(e).map(|p| &p.annotations), b":")
-    })
+    Field::wire(
+        "orchestrator.resource.annotation",
+        Type::List,
+        "annotations of the pod, key:value",
+        |e, _| pairs(pod(e).map(|p| &p.annotations), b":"),
+    )
     .needs(Need::Runtime),
     Field::new("k8s.pod.annotation", Type::Text, "annotation [KEY] of the pod", |e, arg| {
         label(pod(e).map(|p| &p.annotations), arg)
@@ -250,9 +285,12 @@ pub(super) const FIELDS: &[Field] = &[
     .takes(ArgKind::Key)
     .shows(&["orchestrator.resource.annotation"])
     .needs(Need::Runtime),
-    Field::new("k8s.ns.label", Type::Text, "label [KEY] of the pod's namespace; needs the Kubernetes API", |e, arg| {
-        label(pod(e).map(|p| &p.namespace_labels), arg)
-    })
+    Field::new(
+        "k8s.ns.label",
+        Type::Text,
+        "label [KEY] of the pod's namespace; needs the Kubernetes API",
+        |e, arg| label(pod(e).map(|p| &p.namespace_labels), arg),
+    )
     .takes(ArgKind::Key)
     .needs(Need::Runtime),
     Field::new("k8s.sa.name", Type::Text, "service account of the pod; needs the Kubernetes API", |e, _| {
@@ -263,17 +301,23 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("k8s.node.name", Type::Text, "node of the pod", |e, _| of_pod(e, |p| &p.node))
         .ecs("hostward.kubernetes.node.name")
         .needs(Need::Runtime),
-    Field::new("k8s.owner.kind", Type::Text, "kind of the owner: Deployment, StatefulSet, DaemonSet, CronJob, …", |e, _| {
-        owner(e, |owner| &owner.kind)
-    })
+    Field::new(
+        "k8s.owner.kind",
+        Type::Text,
+        "kind of the owner: Deployment, StatefulSet, DaemonSet, CronJob, …",
+        |e, _| owner(e, |owner| &owner.kind),
+    )
     .ecs("orchestrator.resource.parent.type")
     .needs(Need::Runtime),
     Field::new("k8s.owner.name", Type::Text, "name of the owner", |e, _| owner(e, |owner| &owner.name))
         .ecs("hostward.kubernetes.owner.name")
         .needs(Need::Runtime),
-    Field::new("k8s.owner.uid", Type::Text, "uid of the owner; missing where the owner follows from a name", |e, _| {
-        owner(e, |owner| &owner.uid)
-    })
+    Field::new(
+        "k8s.owner.uid",
+        Type::Text,
+        "uid of the owner; missing where the owner follows from a name",
+        |e, _| owner(e, |owner| &owner.uid),
+    )
     .ecs("hostward.kubernetes.owner.id")
     .needs(Need::Runtime),
     Field::wire("orchestrator.cluster.name", Type::Text, "name of the cluster, as configured", |e, _| {
@@ -284,17 +328,28 @@ pub(super) const FIELDS: &[Field] = &[
         of_pod(e, |p| &p.cluster_id)
     })
     .needs(Need::Runtime),
-    Field::wire("hostward.cgroup.changed.path", Type::Text, "path of the cgroup that was made or removed", |e, _| {
-        change(e).map_or(Value::Missing, |change| Value::some_text(&change.path))
-    })
+    Field::wire(
+        "hostward.cgroup.changed.path",
+        Type::Text,
+        "path of the cgroup that was made or removed",
+        |e, _| change(e).map_or(Value::Missing, |change| Value::some_text(&change.path)),
+    )
     .on(CGROUPS),
-    Field::wire("hostward.cgroup.changed.id", Type::Number, "id of the cgroup that was made or removed", |e, _| {
-        change(e).map(|change| change.id).into()
-    })
+    Field::wire(
+        "hostward.cgroup.changed.id",
+        Type::Number,
+        "id of the cgroup that was made or removed",
+        |e, _| change(e).map(|change| change.id).into(),
+    )
     .on(CGROUPS),
-    Field::new("enrichment.partial", Type::Bool, "sent before its container was known; an `update` follows", |e, _| {
-        if e.partial { true.into() } else { Value::Missing }
-    })
+    Field::new(
+        "enrichment.partial",
+        Type::Bool,
+        "sent before its container was known; an `update` follows",
+        |e, _| {
+            if e.partial { true.into() } else { Value::Missing }
+        },
+    )
     .ecs("hostward.enrichment.partial")
     .needs(Need::Agent),
 ];

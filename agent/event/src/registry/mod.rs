@@ -233,7 +233,14 @@ impl Field {
 }
 
 static TABLE: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    [event_fields::FIELDS, process_fields::FIELDS, container_fields::FIELDS, file_fields::FIELDS, net_fields::FIELDS].concat()
+    [
+        event_fields::FIELDS,
+        process_fields::FIELDS,
+        container_fields::FIELDS,
+        file_fields::FIELDS,
+        net_fields::FIELDS,
+    ]
+    .concat()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Field>> = LazyLock::new(|| {

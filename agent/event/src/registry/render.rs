@@ -28,7 +28,13 @@ pub(super) fn event_type(event: &Event) -> &'static str {
         (_, EventKind::Fork) => "clone",
         (_, EventKind::Exit) => "procexit",
         (_, EventKind::Connect) => "connect",
-        (Body::Cgroup(change), _) => if change.removed { "cgroup_rmdir" } else { "cgroup_mkdir" },
+        (Body::Cgroup(change), _) => {
+            if change.removed {
+                "cgroup_rmdir"
+            } else {
+                "cgroup_mkdir"
+            }
+        }
         (_, kind) => kind.name(),
     }
 }

@@ -4,8 +4,8 @@ use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo
 use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, HostFacts, Process, UserTable};
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawCgroupChange, RawConnect, RawOpen,
-    Rung, Source,
+    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawCgroupChange,
+    RawConnect, RawOpen, Rung, Source,
 };
 use hostward_event::workload::{
     Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
@@ -330,7 +330,10 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("exit", exit(3 << 8)),
         ("exit_signal", exit(0x8b)),
         ("cgroup", Body::Cgroup(RawCgroupChange { id: 4_711, path: "/docker/x".into(), removed: false })),
-        ("cgroup_removed", Body::Cgroup(RawCgroupChange { id: 4_711, path: Text::copy(HOSTILE), removed: true })),
+        (
+            "cgroup_removed",
+            Body::Cgroup(RawCgroupChange { id: 4_711, path: Text::copy(HOSTILE), removed: true }),
+        ),
         ("open", open(b"/etc/../etc/passwd", b"/etc/passwd", 3, false)),
         ("open_created", open(b"new.tar.gz", b"/srv/www/new.tar.gz", 3, true)),
         ("open_failed", open(b"../secret", b"", -13, false)),
