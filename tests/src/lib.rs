@@ -10,6 +10,7 @@
 //! - [`Agent`] is a running `hostward` with directories of its own; it is ready when made and gone when dropped.
 //! - [`Feed`] reads `events.jsonl` and its rotated files; a [`Record`] is one event, asked by its ECS field.
 //! - [`Receiver`] takes webhooks and keeps them.
+//! - [`Engine`] is a private Docker or Podman, with an image of its own.
 //! - [`child`] makes processes that do a chosen thing.
 //! - [`need`] skips a test by name when the machine lacks a part, or fails it when `HOSTWARD_REQUIRE` names the part.
 //! - [`guest`] builds the package and runs a script in a QEMU guest.
@@ -28,11 +29,13 @@ pub mod need;
 pub mod place;
 
 mod agent;
+mod engine;
 mod feed;
 mod receiver;
 pub mod wait;
 
 pub use agent::{Agent, Setup};
+pub use engine::{Engine, Kind};
 pub use feed::{Feed, Record};
 pub use need::{Part, lacks};
 pub use receiver::Receiver;

@@ -14,6 +14,10 @@ pub enum Part {
     Vm,
     /// A directory where a small tmpfs can be mounted.
     Mount,
+    /// Docker's daemon, and what makes the test image.
+    Docker,
+    /// Podman, and what makes the test image.
+    Podman,
 }
 
 impl Part {
@@ -23,6 +27,8 @@ impl Part {
             Self::Kernel => "kernel",
             Self::Vm => "vm",
             Self::Mount => "mount",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
         }
     }
 
@@ -40,6 +46,8 @@ impl Part {
                 Some(_) => None,
             },
             Self::Vm => vm_missing(),
+            Self::Docker => runtime_missing(&["dockerd", "docker", "runc"]),
+            Self::Podman => runtime_missing(&["podman", "runc"]),
             Self::Mount => match capabilities() {
                 Some(caps) if caps & CAP_SYS_ADMIN != 0 => None,
                 _ => Some("mounting needs CAP_SYS_ADMIN: run as root".into()),
@@ -57,6 +65,19 @@ fn capabilities() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn runtime_missing(programs: &[&str]) -> Option<String> {
+    let script = place::shared("vm/mkimages.sh");
+    if !script.is_file() {
+        return Some(format!("{} is not there", script.display()));
+    }
+    if capabilities().is_none_or(|caps| caps & CAP_SYS_ADMIN == 0) {
+        return Some("a container runtime needs root".into());
+    }
+    let all = programs.iter().chain(&["busybox", "python3", "cc"]);
+    let missing: Vec<&str> = all.copied().filter(|program| !in_path(program)).collect();
+    (!missing.is_empty()).then(|| format!("{} not installed: ./dev setup", missing.join(", ")))
 }
 
 fn vm_missing() -> Option<String> {

@@ -31,6 +31,8 @@ pub(crate) struct Owners {
     nameless: Bounded<Text, Nameless>,
     /// A source answers, so that waiting has a point.
     askable: bool,
+    /// One did, so that it may come back and tell.
+    was_askable: bool,
     waits: bool,
     pub(crate) complete: u64,
     pub(crate) partial: u64,
@@ -42,6 +44,7 @@ impl Owners {
             hold: Hold::new(config.max_held_events.get(), config.context_wait_ms),
             nameless: Bounded::new(config.max_containers),
             askable: false,
+            was_askable: false,
             waits: config.context_wait_ms > 0,
             complete: 0,
             partial: 0,
@@ -67,7 +70,7 @@ impl Enricher {
             self.owners.complete += 1;
             return out.push(Output::Event(Arc::new(event)));
         }
-        if !self.owners.askable {
+        if !self.owners.askable && !self.owners.was_askable {
             // Nobody will ever tell more, so there is nothing that the event lacks.
             return out.push(Output::Event(Arc::new(event)));
         }
@@ -88,7 +91,7 @@ impl Enricher {
             }
             return;
         }
-        if !self.owners.waits {
+        if !self.owners.waits || !self.owners.askable {
             let lookup = question(container, &event);
             self.give_up(&id, out);
             self.send_partial(&id, Arc::new(event), out);
@@ -186,6 +189,7 @@ impl Enricher {
             }
             Fact::Sources { containers, pods } => {
                 self.owners.askable = *containers || *pods;
+                self.owners.was_askable |= self.owners.askable;
                 if !self.owners.askable {
                     self.finish(out);
                 }

@@ -19,7 +19,7 @@ const FACTS: usize = 1024;
 /// Facts that are handed over at once.
 const BATCH: usize = 64;
 /// How often it is looked whether anybody can be asked.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The running sources; dropped, they end.
 pub struct Owners {
@@ -83,7 +83,8 @@ async fn watch(board: Board, facts: mpsc::Sender<Fact>, health: Arc<Health>) {
     loop {
         let reports = board.reports();
         tell(&reports, &health);
-        let answers = |report: &&SourceReport| report.state == SourceState::Ok;
+        // One that is still connecting will answer in a moment, or be degraded: the first events wait for it.
+        let answers = |report: &&SourceReport| report.state != SourceState::Degraded;
         let pods = reports.iter().filter(answers).any(|report| report.source == Source::KubernetesApi);
         // The API tells the containers of pods as well.
         let now = (reports.iter().any(|report| answers(&report)), pods);

@@ -138,6 +138,9 @@ fn nothing_waits_while_nobody_can_be_asked() {
     assert!(feed(&mut enricher, &web.open(3 * STEP_NS)).0.is_empty());
     let (events, _) = feed(&mut enricher, &askable(false));
     assert_eq!(shown(&events), [(EventKind::Open, None, true)]);
+    let next = event(&mut enricher, &web.open(4 * STEP_NS));
+    assert!(next.partial, "somebody could be asked once, and may come back");
+    assert_eq!(feed(&mut enricher, &told(ID, "web")).0.len(), 1, "the update");
     let config = Config { context_wait_ms: 0, ..Config::default() };
     let mut hasty = self::enricher(&config);
     assert!(event(&mut hasty, &web.exec(2 * STEP_NS)).partial);

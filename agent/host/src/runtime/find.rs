@@ -10,8 +10,6 @@ pub(super) enum Kind {
     Docker,
     /// The same, spoken by Podman.
     Podman,
-    /// CRI over gRPC.
-    Cri,
 }
 
 impl Kind {
@@ -20,7 +18,8 @@ impl Kind {
         match runtime {
             b"docker" => self == Self::Docker,
             b"podman" => self == Self::Podman,
-            b"containerd" | b"cri-o" => self == Self::Cri,
+            // Nobody here knows them; a cgroup that names no runtime may be anybody's.
+            b"containerd" | b"cri-o" => false,
             _ => true,
         }
     }
@@ -36,12 +35,7 @@ pub(super) struct Socket {
 }
 
 /// /var/run is /run since systemd came.
-const KNOWN: [(Kind, &str); 8] = [
-    (Kind::Cri, "/run/containerd/containerd.sock"),
-    (Kind::Cri, "/run/k3s/containerd/containerd.sock"),
-    (Kind::Cri, "/var/snap/microk8s/common/run/containerd.sock"),
-    (Kind::Cri, "/run/k0s/containerd.sock"),
-    (Kind::Cri, "/run/crio/crio.sock"),
+const KNOWN: [(Kind, &str); 3] = [
     (Kind::Docker, "/run/docker.sock"),
     (Kind::Docker, "/var/snap/docker/common/run/docker.sock"),
     (Kind::Podman, "/run/podman/podman.sock"),
@@ -76,26 +70,24 @@ fn of_users(dir: &Path) -> Vec<Socket> {
 /// # Errors
 /// A sentence: why it is none.
 pub(super) fn parse(text: &str) -> Result<(Kind, PathBuf), String> {
-    let prefixes = [("docker:", Kind::Docker), ("podman:", Kind::Podman), ("cri:", Kind::Cri)];
+    let prefixes = [("docker:", Kind::Docker), ("podman:", Kind::Podman)];
     let prefixed = prefixes.into_iter().find_map(|(prefix, kind)| Some((kind, text.strip_prefix(prefix)?)));
     let (kind, rest) = prefixed.map_or((None, text), |(kind, rest)| (Some(kind), rest));
     let path = rest.strip_prefix("unix://").unwrap_or(rest);
     if !path.starts_with('/') {
-        return Err(format!(
-            "{text:?} is no absolute path; write e.g. \"cri:/run/containerd/containerd.sock\""
-        ));
+        return Err(format!("{text:?} is no absolute path; write e.g. \"docker:/run/docker.sock\""));
     }
     let kind = kind.or_else(|| guess(path)).ok_or_else(|| {
-        format!("the name of {text:?} does not tell what it speaks; write docker:, podman: or cri: before it")
+        format!("the name of {text:?} does not tell what it speaks; write docker: or podman: before it; CRI is not spoken")
     })?;
     Ok((kind, path.into()))
 }
 
 fn guess(path: &str) -> Option<Kind> {
-    let words =
-        [("containerd", Kind::Cri), ("cri", Kind::Cri), ("podman", Kind::Podman), ("docker", Kind::Docker)];
+    let words = [("podman", Kind::Podman), ("docker", Kind::Docker)];
     // cri-dockerd.sock speaks CRI.
-    words.into_iter().find(|(word, _)| path.contains(word)).map(|(_, kind)| kind)
+    let known = words.into_iter().find(|(word, _)| path.contains(word)).map(|(_, kind)| kind);
+    known.filter(|_| !path.contains("cri-"))
 }
 
 #[cfg(test)]
@@ -105,12 +97,8 @@ mod tests {
     #[test]
     fn a_socket_is_known_by_its_name_or_by_what_stands_before_it() {
         let table = [
-            ("/run/containerd/containerd.sock", Kind::Cri),
-            ("/run/crio/crio.sock", Kind::Cri),
-            ("/run/cri-dockerd.sock", Kind::Cri),
             ("unix:///run/docker.sock", Kind::Docker),
             ("/run/podman/podman.sock", Kind::Podman),
-            ("cri:/tmp/x", Kind::Cri),
             ("docker:unix:///tmp/x", Kind::Docker),
         ];
         for (text, kind) in table {
@@ -118,6 +106,8 @@ mod tests {
         }
         assert!(parse("/tmp/x").unwrap_err().contains("docker:"));
         assert!(parse("run/docker.sock").unwrap_err().contains("absolute"));
+        assert!(parse("/run/cri-dockerd.sock").unwrap_err().contains("CRI"));
+        assert!(parse("/run/containerd/containerd.sock").unwrap_err().contains("CRI"));
         assert!(parse("tcp://127.0.0.1:2375").is_err());
     }
 }

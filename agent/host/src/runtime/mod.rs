@@ -5,8 +5,8 @@
 //!
 //! # How it works
 //! A task looks for the sockets that runtimes are known to have, or that the operator named, every few seconds
-//! and starts one task for each: [`docker`] speaks the HTTP API of Docker and Podman, [`cri`] the gRPC API
-//! of containerd and cri-o. Each tells all containers that it finds, then follows what changes, and tells each
+//! and starts one task for each, which speaks the HTTP API of Docker and Podman ([`docker`]): it tells all
+//! containers that it finds, then follows what changes, and tells each
 //! container before its first program runs where the runtime announces it. A container that is met and was not
 //! told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at once, and when the last of
 //! them says no, [`Fact::ContainerUnknown`] is told.
@@ -22,10 +22,10 @@
 //! - *More containers than [`RuntimeConfig::max_containers`]*: the rest is told when it is met.
 //!
 //! # Not here
-//! `ctr` and other users of containerd beside CRI, and OCI runtimes without a daemon: no socket tells of them.
+//! CRI, which containerd and cri-o speak on Kubernetes nodes: there the Kubernetes API tells of pods and their
+//! containers ([`crate::kubernetes`]). `ctr`, and OCI runtimes without a daemon: no socket tells of them.
 
 mod config;
-mod cri;
 mod docker;
 mod find;
 
@@ -177,10 +177,7 @@ async fn look(config: RuntimeConfig, sources: Sources, facts: mpsc::Sender<Fact>
                 board: board.clone(),
             };
             let (questions, asked) = mpsc::channel(QUESTIONS);
-            let task = match kind {
-                Kind::Docker | Kind::Podman => tokio::spawn(docker::run(place, kind, asked)),
-                Kind::Cri => tokio::spawn(cri::run(place, asked)),
-            };
+            let task = tokio::spawn(docker::run(place, kind, asked));
             running.insert(path, Running { kind, questions, task });
         }
         tokio::time::sleep(LOOK_EVERY).await;

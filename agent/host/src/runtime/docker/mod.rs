@@ -111,8 +111,8 @@ impl Follower<'_> {
     async fn tell(&mut self, api: &Api, id: &str) -> Result<bool, ApiFault> {
         let facts = match api.inspect(id, self.source).await {
             Ok(facts) => facts,
-            // It went while it was asked for.
-            Err(ApiFault::Missing) => return Ok(true),
+            // It went while it was asked for; Podman says 500 about one that is being removed.
+            Err(ApiFault::Missing | ApiFault::Status(..)) => return Ok(true),
             Err(fault) => return Err(fault),
         };
         self.known.insert(facts.id.clone());
@@ -149,7 +149,7 @@ async fn answer(api: &Api, source: Source, question: Question, facts: &mpsc::Sen
                 let _ = facts.send(Fact::Container(Arc::new(told))).await;
                 return;
             }
-            Err(ApiFault::Missing) => tokio::time::sleep(wait).await,
+            Err(ApiFault::Missing | ApiFault::Status(..)) => tokio::time::sleep(wait).await,
             // The source's own task meets the same fault and tells it.
             Err(_) => return,
         }
