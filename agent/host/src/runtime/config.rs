@@ -9,18 +9,20 @@ use serde::Deserialize;
 pub struct RuntimeConfig {
     /// False: no runtime is asked; events carry what cgroups tell.
     pub enabled: bool,
-    /// Sockets to ask, instead of those that runtimes are known to have: a path, or a path behind `docker:` or
-    /// `podman:` where its name does not tell what it is.
+    /// Sockets to ask, instead of those that runtimes are known to have: a path, or a path behind `docker:`,
+    /// `podman:` or `cri:` where its name does not tell what it is.
     pub sockets: Vec<String>,
     /// How long a call may take, ms.
     pub timeout_ms: u64,
+    /// How often containers are listed where the runtime announces none (CRI), ms.
+    pub poll_ms: u64,
     /// Containers of one socket that are told at the start and followed.
     pub max_containers: usize,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { enabled: true, sockets: Vec::new(), timeout_ms: 2_000, max_containers: 4_096 }
+        Self { enabled: true, sockets: Vec::new(), timeout_ms: 2_000, poll_ms: 1_000, max_containers: 4_096 }
     }
 }
 
@@ -43,9 +45,10 @@ impl RuntimeConfig {
                 problems.push(RuntimeProblem { key: "sockets", why });
             }
         }
-        if self.timeout_ms < 100 {
-            let why = format!("{} is less than 100", self.timeout_ms);
-            problems.push(RuntimeProblem { key: "timeout_ms", why });
+        for (key, value) in [("timeout_ms", self.timeout_ms), ("poll_ms", self.poll_ms)] {
+            if value < 100 {
+                problems.push(RuntimeProblem { key, why: format!("{value} is less than 100") });
+            }
         }
         if self.max_containers == 0 {
             let why = "0 would tell of none; switch it off with `enabled = false`".to_owned();

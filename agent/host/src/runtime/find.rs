@@ -10,6 +10,8 @@ pub(super) enum Kind {
     Docker,
     /// The same, spoken by Podman.
     Podman,
+    /// CRI over gRPC.
+    Cri,
 }
 
 impl Kind {
@@ -18,8 +20,8 @@ impl Kind {
         match runtime {
             b"docker" => self == Self::Docker,
             b"podman" => self == Self::Podman,
-            // Nobody here knows them; a cgroup that names no runtime may be anybody's.
-            b"containerd" | b"cri-o" => false,
+            b"containerd" | b"cri-o" => self == Self::Cri,
+            // A cgroup that names no runtime may be anybody's.
             _ => true,
         }
     }
@@ -35,7 +37,12 @@ pub(super) struct Socket {
 }
 
 /// /var/run is /run since systemd came.
-const KNOWN: [(Kind, &str); 3] = [
+const KNOWN: [(Kind, &str); 8] = [
+    (Kind::Cri, "/run/containerd/containerd.sock"),
+    (Kind::Cri, "/run/k3s/containerd/containerd.sock"),
+    (Kind::Cri, "/var/snap/microk8s/common/run/containerd.sock"),
+    (Kind::Cri, "/run/k0s/containerd.sock"),
+    (Kind::Cri, "/run/crio/crio.sock"),
     (Kind::Docker, "/run/docker.sock"),
     (Kind::Docker, "/var/snap/docker/common/run/docker.sock"),
     (Kind::Podman, "/run/podman/podman.sock"),
@@ -70,7 +77,7 @@ fn of_users(dir: &Path) -> Vec<Socket> {
 /// # Errors
 /// A sentence: why it is none.
 pub(super) fn parse(text: &str) -> Result<(Kind, PathBuf), String> {
-    let prefixes = [("docker:", Kind::Docker), ("podman:", Kind::Podman)];
+    let prefixes = [("docker:", Kind::Docker), ("podman:", Kind::Podman), ("cri:", Kind::Cri)];
     let prefixed = prefixes.into_iter().find_map(|(prefix, kind)| Some((kind, text.strip_prefix(prefix)?)));
     let (kind, rest) = prefixed.map_or((None, text), |(kind, rest)| (Some(kind), rest));
     let path = rest.strip_prefix("unix://").unwrap_or(rest);
@@ -78,16 +85,16 @@ pub(super) fn parse(text: &str) -> Result<(Kind, PathBuf), String> {
         return Err(format!("{text:?} is no absolute path; write e.g. \"docker:/run/docker.sock\""));
     }
     let kind = kind.or_else(|| guess(path)).ok_or_else(|| {
-        format!("the name of {text:?} does not tell what it speaks; write docker: or podman: before it; CRI is not spoken")
+        format!("the name of {text:?} does not tell what it speaks; write docker:, podman: or cri: before it")
     })?;
     Ok((kind, path.into()))
 }
 
 fn guess(path: &str) -> Option<Kind> {
-    let words = [("podman", Kind::Podman), ("docker", Kind::Docker)];
     // cri-dockerd.sock speaks CRI.
-    let known = words.into_iter().find(|(word, _)| path.contains(word)).map(|(_, kind)| kind);
-    known.filter(|_| !path.contains("cri-"))
+    let words =
+        [("containerd", Kind::Cri), ("cri", Kind::Cri), ("podman", Kind::Podman), ("docker", Kind::Docker)];
+    words.into_iter().find(|(word, _)| path.contains(word)).map(|(_, kind)| kind)
 }
 
 #[cfg(test)]
@@ -100,14 +107,16 @@ mod tests {
             ("unix:///run/docker.sock", Kind::Docker),
             ("/run/podman/podman.sock", Kind::Podman),
             ("docker:unix:///tmp/x", Kind::Docker),
+            ("/run/containerd/containerd.sock", Kind::Cri),
+            ("/run/crio/crio.sock", Kind::Cri),
+            ("/run/cri-dockerd.sock", Kind::Cri),
+            ("cri:/tmp/x", Kind::Cri),
         ];
         for (text, kind) in table {
             assert_eq!(parse(text).map(|found| found.0), Ok(kind), "{text}");
         }
         assert!(parse("/tmp/x").unwrap_err().contains("docker:"));
         assert!(parse("run/docker.sock").unwrap_err().contains("absolute"));
-        assert!(parse("/run/cri-dockerd.sock").unwrap_err().contains("CRI"));
-        assert!(parse("/run/containerd/containerd.sock").unwrap_err().contains("CRI"));
         assert!(parse("tcp://127.0.0.1:2375").is_err());
     }
 }

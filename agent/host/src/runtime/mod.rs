@@ -5,8 +5,8 @@
 //!
 //! # How it works
 //! A task looks for the sockets that runtimes are known to have, or that the operator named, every few seconds
-//! and starts one task for each, which speaks the HTTP API of Docker and Podman ([`docker`]): it tells all
-//! containers that it finds, then follows what changes, and tells each
+//! and starts one task for each: [`docker`] speaks the HTTP API of Docker and Podman, [`cri`] the gRPC API
+//! of containerd and cri-o. Each tells all containers that it finds, then follows what changes, and tells each
 //! container before its first program runs where the runtime announces it. A container that is met and was not
 //! told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at once, and when the last of
 //! them says no, [`Fact::ContainerUnknown`] is told.
@@ -22,10 +22,10 @@
 //! - *More containers than [`RuntimeConfig::max_containers`]*: the rest is told when it is met.
 //!
 //! # Not here
-//! CRI, which containerd and cri-o speak on Kubernetes nodes: there the Kubernetes API tells of pods and their
-//! containers ([`crate::kubernetes`]). `ctr`, and OCI runtimes without a daemon: no socket tells of them.
+//! `ctr` and other users of containerd beside CRI, and OCI runtimes without a daemon: no socket tells of them.
 
 mod config;
+mod cri;
 mod docker;
 mod find;
 
@@ -48,6 +48,32 @@ use tokio::task::JoinHandle;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Questions that may wait for one source.
 const QUESTIONS: usize = 1024;
+
+/// A source that does not answer is tried again after this long at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long a container that is not there yet is asked for: a runtime names it in a cgroup a moment before
+/// it is in its list.
+const PATIENCE: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
+/// Questions that one source asks its runtime at the same time.
+const AT_ONCE: usize = 16;
+
+/// Lets a source rest. Nobody answers meanwhile: whoever asks is told so at once. False when nobody asks any more.
+async fn rest(wait: Duration, questions: &mut mpsc::Receiver<Question>) -> bool {
+    let wait = tokio::time::sleep(wait);
+    tokio::pin!(wait);
+    loop {
+        tokio::select! {
+            () = &mut wait => return true,
+            question = questions.recv() => if question.is_none() { return false },
+        }
+    }
+}
 
 /// A container that was met. When the last copy is dropped and nobody told of it, that is told.
 #[derive(Clone, Debug)]
@@ -177,7 +203,10 @@ async fn look(config: RuntimeConfig, sources: Sources, facts: mpsc::Sender<Fact>
                 board: board.clone(),
             };
             let (questions, asked) = mpsc::channel(QUESTIONS);
-            let task = tokio::spawn(docker::run(place, kind, asked));
+            let task = match kind {
+                Kind::Docker | Kind::Podman => tokio::spawn(docker::run(place, kind, asked)),
+                Kind::Cri => tokio::spawn(cri::run(place, asked)),
+            };
             running.insert(path, Running { kind, questions, task });
         }
         tokio::time::sleep(LOOK_EVERY).await;

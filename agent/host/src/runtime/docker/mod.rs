@@ -8,7 +8,7 @@ mod api;
 mod facts;
 
 use super::find::Kind;
-use super::{Place, Question};
+use super::{AT_ONCE, LONGEST_WAIT, PATIENCE, Place, Question, rest};
 use crate::pace::Pace;
 use crate::sources::SourceState;
 use api::{Api, ApiFault};
@@ -19,19 +19,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// A source that does not answer is tried again after this long at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long a container that is not there yet is asked for: a runtime names it in a cgroup a moment before
-/// it is in its list.
-const PATIENCE: [Duration; 4] = [
-    Duration::from_millis(50),
-    Duration::from_millis(150),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-];
-/// Questions that are asked at the same time.
-const AT_ONCE: usize = 16;
 
 /// Follows one socket until nobody takes facts any more.
 pub(super) async fn run(place: Place, kind: Kind, mut questions: mpsc::Receiver<Question>) {
@@ -45,14 +32,8 @@ pub(super) async fn run(place: Place, kind: Kind, mut questions: mpsc::Receiver<
             Err(fault) => fault,
         };
         place.report(source, SourceState::Degraded, fault.to_string(), 0, 0);
-        let wait = tokio::time::sleep(pace.wait(None));
-        tokio::pin!(wait);
-        // Nobody answers meanwhile: whoever asks is told so at once.
-        loop {
-            tokio::select! {
-                () = &mut wait => break,
-                question = questions.recv() => if question.is_none() { return },
-            }
+        if !rest(pace.wait(None), &mut questions).await {
+            return;
         }
     }
 }

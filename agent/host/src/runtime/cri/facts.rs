@@ -1,0 +1,168 @@
+//! From what CRI answers to facts.
+
+use super::messages::{ContainerStatusResponse, PodSandboxStatus};
+use hostward_event::Text;
+use hostward_event::workload::{ContainerFacts, ImageFacts, Mount, PodFacts, Source};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+
+/// Labels, mounts and arguments are told up to so many, and so many bytes together.
+const MAX_ITEMS: usize = 256;
+const MAX_TEXT_BYTES: usize = 64 << 10;
+/// What runtimes know besides is read up to this size.
+const MAX_INFO_BYTES: usize = 1 << 20;
+
+fn labels(all: HashMap<String, String>) -> BTreeMap<Text, Text> {
+    // Sorted first, so that the same are kept each time.
+    let sorted: BTreeMap<String, String> = all.into_iter().collect();
+    let mut room = MAX_TEXT_BYTES;
+    let fits = |(key, value): &(String, String)| {
+        room = room.saturating_sub(key.len() + value.len());
+        room > 0
+    };
+    let pairs = sorted.into_iter().take(MAX_ITEMS).take_while(fits);
+    pairs.map(|(key, value)| (Text::from(key), Text::from(value))).collect()
+}
+
+/// The pod of a sandbox; none when it has no uid.
+pub(super) fn pod(status: &PodSandboxStatus) -> Option<PodFacts> {
+    let metadata = status.metadata.clone().filter(|metadata| !metadata.uid.is_empty())?;
+    Some(PodFacts {
+        name: Text::from(metadata.name),
+        namespace: Text::from(metadata.namespace),
+        labels: labels(status.labels.clone()),
+        annotations: labels(status.annotations.clone()),
+        ..PodFacts::new(Source::Cri, Text::from(metadata.uid))
+    })
+}
+
+fn uid(status: &PodSandboxStatus) -> Text {
+    status.metadata.as_ref().map_or(Text::EMPTY, |metadata| Text::from(metadata.uid.as_str()))
+}
+
+/// A sandbox is a container, too: the one that holds the pod's namespaces.
+pub(super) fn sandbox(status: &PodSandboxStatus, runtime: &str) -> ContainerFacts {
+    ContainerFacts {
+        source: Source::Cri,
+        id: Text::from(status.id.as_str()),
+        runtime: Text::from(runtime),
+        name: Text::EMPTY,
+        image: ImageFacts::default(),
+        command: Vec::new(),
+        labels: labels(status.labels.clone()),
+        mounts: Vec::new(),
+        privileged: None,
+        capabilities: Vec::new(),
+        started_ns: status.created_ns.max(0),
+        sandbox: true,
+        sandbox_id: Text::EMPTY,
+        pod_uid: uid(status),
+    }
+}
+
+/// A container in a sandbox; none when the answer tells of none.
+pub(super) fn container(
+    answer: ContainerStatusResponse,
+    sandbox: Option<&PodSandboxStatus>,
+    runtime: &str,
+) -> Option<ContainerFacts> {
+    let status = answer.status?;
+    let info = answer.info.get("info").filter(|text| text.len() <= MAX_INFO_BYTES);
+    let info: Value = info.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let texts = |pointer: &str| -> Vec<Text> {
+        let list = info.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+        let mut room = MAX_TEXT_BYTES;
+        list.filter_map(Value::as_str)
+            .take(MAX_ITEMS)
+            .take_while(|text| {
+                room = room.saturating_sub(text.len());
+                room > 0
+            })
+            .map(Text::from)
+            .collect()
+    };
+    let config = info.get("config").filter(|config| config.is_object());
+    // What is false is left out.
+    let privileged =
+        config.map(|config| config.pointer("/linux/security_context/privileged") == Some(&Value::Bool(true)));
+    let digest = status.image_ref.rsplit_once('@').map(|(_, digest)| Text::from(digest));
+    let id = if digest.is_none() { status.image_ref.as_str() } else { "" };
+    let mounts = status.mounts.into_iter().take(MAX_ITEMS).map(|mount| Mount {
+        source: Text::from(mount.host_path),
+        destination: Text::from(mount.container_path),
+        writable: !mount.readonly,
+        propagation: Text::from_static(match mount.propagation {
+            1 => "rslave",
+            2 => "rshared",
+            _ => "rprivate",
+        }),
+    });
+    Some(ContainerFacts {
+        source: Source::Cri,
+        id: Text::from(status.id),
+        runtime: Text::from(runtime),
+        name: Text::from(status.metadata.unwrap_or_default().name),
+        image: ImageFacts {
+            reference: Text::from(status.image.unwrap_or_default().image),
+            id: Text::from(id),
+            digests: digest.into_iter().collect(),
+        },
+        command: texts("/runtimeSpec/process/args"),
+        labels: labels(status.labels),
+        mounts: mounts.collect(),
+        privileged,
+        capabilities: texts("/runtimeSpec/process/capabilities/bounding"),
+        started_ns: status.started_ns.max(0),
+        sandbox: false,
+        sandbox_id: sandbox.map_or(Text::EMPTY, |sandbox| Text::from(sandbox.id.as_str())),
+        pod_uid: sandbox.map(uid).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::messages::{
+        ContainerMetadata, ContainerStatus, ImageSpec, Mount as Mounted, PodMetadata,
+    };
+    use super::*;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    #[test]
+    fn a_container_takes_its_pod_from_its_sandbox() {
+        let pod = PodMetadata { name: "web-1".into(), uid: "u-1".into(), namespace: "prod".into() };
+        let sandbox = PodSandboxStatus { id: "s".into(), metadata: Some(pod), ..PodSandboxStatus::default() };
+        let info = r#"{"config":{"linux":{"security_context":{"privileged":true}}},
+            "runtimeSpec":{"process":{"args":["nginx","-g"],"capabilities":{"bounding":["CAP_CHOWN"]}}}}"#;
+        let status = ContainerStatus {
+            id: "c".into(),
+            metadata: Some(ContainerMetadata { name: "app".into() }),
+            image: Some(ImageSpec { image: "docker.io/library/nginx:1.27".into() }),
+            image_ref: "docker.io/library/nginx@sha256:ab".into(),
+            mounts: vec![Mounted { host_path: "/srv".into(), readonly: true, ..Mounted::default() }],
+            ..ContainerStatus::default()
+        };
+        let info = [("info".to_owned(), info.to_owned())].into();
+        let facts =
+            container(ContainerStatusResponse { status: Some(status), info }, Some(&sandbox), "containerd");
+        let facts = facts.unwrap();
+        assert_eq!((facts.pod_uid, facts.sandbox_id, facts.name), ("u-1".into(), "s".into(), "app".into()));
+        assert_eq!(facts.image.digests, ["sha256:ab".into()]);
+        assert_eq!((facts.privileged, facts.command.len(), facts.capabilities.len()), (Some(true), 2, 1));
+        assert!(!facts.mounts[0].writable);
+        let told = super::pod(&sandbox).unwrap();
+        assert_eq!((told.uid, told.name, told.namespace), ("u-1".into(), "web-1".into(), "prod".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(bytes: Vec<u8>, info in ".{0,100}") {
+            let sandbox = PodSandboxStatus::decode(bytes.as_slice()).unwrap_or_default();
+            let _ = (super::pod(&sandbox), super::sandbox(&sandbox, "x"));
+            if let Ok(mut answer) = ContainerStatusResponse::decode(bytes.as_slice()) {
+                answer.info.insert("info".into(), info);
+                let _ = container(answer, Some(&sandbox), "x");
+            }
+        }
+    }
+}

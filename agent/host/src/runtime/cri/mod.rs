@@ -1,0 +1,202 @@
+//! CRI v1, which containerd and cri-o speak on Kubernetes nodes.
+//!
+//! Sandboxes and containers are listed again and again: the stream of container events is missing from
+//! containerd 1.6, which many nodes run. Whoever is met before the list shows it is asked for at once.
+//! The messages are written by hand, with the fields that are used: a build needs no protocol compiler.
+
+mod client;
+mod facts;
+mod messages;
+
+use super::{AT_ONCE, LONGEST_WAIT, PATIENCE, Place, Question, rest};
+use crate::body::shown;
+use crate::pace::Pace;
+use crate::sources::SourceState;
+use client::{Client, Fault};
+use hostward_event::Text;
+use hostward_event::fact::Fact;
+use hostward_event::workload::Source;
+use messages::PodSandboxStatus;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Follows one socket until nobody takes facts any more.
+pub(super) async fn run(place: Place, mut questions: mpsc::Receiver<Question>) {
+    let mut pace = Pace::new(LONGEST_WAIT);
+    place.report(Source::Cri, SourceState::Connecting, "not asked yet".to_owned(), 0, 0);
+    loop {
+        let fault = match follow(&place, &mut questions, &mut pace).await {
+            Ok(()) => return,
+            Err(fault) => fault,
+        };
+        place.report(Source::Cri, SourceState::Degraded, fault.to_string(), 0, 0);
+        if !rest(pace.wait(None), &mut questions).await {
+            return;
+        }
+    }
+}
+
+/// Ends well when nobody takes facts any more.
+async fn follow(
+    place: &Place,
+    questions: &mut mpsc::Receiver<Question>,
+    pace: &mut Pace,
+) -> Result<(), Fault> {
+    let client = Client::connect(&place.socket, Duration::from_millis(place.config.timeout_ms)).await?;
+    let version = client.version().await?;
+    let runtime = shown(&version.runtime_name);
+    let about = format!("{runtime} {}", shown(&version.runtime_version));
+    let mut teller = Teller { client, runtime, facts: place.facts.clone() };
+    let mut known = Known::default();
+    let mut poll = tokio::time::interval(Duration::from_millis(place.config.poll_ms));
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut under_way = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = poll.tick() => {
+                if !known.update(&mut teller, place.config.max_containers).await? {
+                    return Ok(());
+                }
+                pace.reset();
+                let (containers, pods) = (known.containers.len(), known.sandboxes.len());
+                place.report(Source::Cri, SourceState::Ok, about.clone(), containers, pods);
+            }
+            question = questions.recv(), if under_way.len() < AT_ONCE => {
+                let Some(question) = question else { return Ok(()) };
+                let teller = teller.clone();
+                under_way.spawn(async move { teller.answer(question).await });
+            }
+            Some(_) = under_way.join_next() => {}
+        }
+    }
+}
+
+/// What the last list had: sandboxes with the uid of their pod, containers with their sandbox.
+#[derive(Default)]
+struct Known {
+    sandboxes: BTreeMap<String, Text>,
+    containers: BTreeMap<String, String>,
+}
+
+impl Known {
+    /// Lists, and tells what is new and what is gone. False when nobody takes facts any more.
+    async fn update(&mut self, teller: &mut Teller, most: usize) -> Result<bool, Fault> {
+        let sandboxes = teller.client.sandboxes(None).await?;
+        let containers = teller.client.containers(None).await?;
+        let mut taken = true;
+        for sandbox in sandboxes.iter().take(most) {
+            if !self.sandboxes.contains_key(&sandbox.id)
+                && let Some((told, status)) = teller.tell_sandbox(&sandbox.id).await?
+            {
+                taken &= told;
+                let uid = status.metadata.map_or(Text::EMPTY, |metadata| Text::from(metadata.uid));
+                self.sandboxes.insert(sandbox.id.clone(), uid);
+            }
+        }
+        for container in containers.iter().take(most) {
+            if !self.containers.contains_key(&container.id)
+                && let Some(told) = teller.tell_container(&container.id, &container.sandbox_id).await?
+            {
+                taken &= told;
+                self.containers.insert(container.id.clone(), container.sandbox_id.clone());
+            }
+        }
+        let gone: Vec<String> = (self.containers.keys())
+            .filter(|id| !containers.iter().any(|one| one.id == **id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.containers.remove(&id);
+            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
+        }
+        let gone: Vec<String> =
+            self.sandboxes.keys().filter(|id| !sandboxes.iter().any(|one| one.id == **id)).cloned().collect();
+        for id in gone {
+            let uid = self.sandboxes.remove(&id).unwrap_or_default();
+            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
+            // A pod that was started anew has another sandbox by now.
+            if !uid.is_empty() && !self.sandboxes.values().any(|other| *other == uid) {
+                taken &= teller.tell(Fact::PodGone { uid, source: Source::Cri }).await;
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// Asks for one thing and tells it.
+#[derive(Clone)]
+struct Teller {
+    client: Client,
+    runtime: String,
+    facts: mpsc::Sender<Fact>,
+}
+
+impl Teller {
+    async fn tell(&self, fact: Fact) -> bool {
+        self.facts.send(fact).await.is_ok()
+    }
+
+    /// None when it went meanwhile; false when nobody takes facts any more.
+    async fn tell_sandbox(&self, id: &str) -> Result<Option<(bool, PodSandboxStatus)>, Fault> {
+        let status = match self.client.sandbox(id).await {
+            Ok(status) => status,
+            Err(Fault::Missing | Fault::Refused(_)) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let mut taken = true;
+        if let Some(pod) = facts::pod(&status) {
+            taken &= self.tell(Fact::Pod(Arc::new(pod))).await;
+        }
+        taken &= self.tell(Fact::Container(Arc::new(facts::sandbox(&status, &self.runtime)))).await;
+        Ok(Some((taken, status)))
+    }
+
+    /// The pod goes first: an event waits for both.
+    async fn tell_container(&self, id: &str, sandbox_id: &str) -> Result<Option<bool>, Fault> {
+        let sandbox = match self.client.sandbox(sandbox_id).await {
+            Ok(sandbox) => Some(sandbox),
+            Err(Fault::Missing | Fault::Refused(_)) => None,
+            Err(fault) => return Err(fault),
+        };
+        let answer = match self.client.container(id).await {
+            Ok(answer) => answer,
+            Err(Fault::Missing | Fault::Refused(_)) => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let Some(told) = facts::container(answer, sandbox.as_ref(), &self.runtime) else { return Ok(None) };
+        let mut taken = true;
+        if let Some(pod) = sandbox.as_ref().and_then(facts::pod) {
+            taken &= self.tell(Fact::Pod(Arc::new(pod))).await;
+        }
+        taken &= self.tell(Fact::Container(Arc::new(told))).await;
+        Ok(Some(taken))
+    }
+
+    async fn answer(&self, question: Question) {
+        let Ok(id) = str::from_utf8(question.id.as_bytes()) else { return };
+        for wait in PATIENCE {
+            if question.is_answered() {
+                return;
+            }
+            match self.find(id).await {
+                Ok(true) => return question.answered(),
+                // A sandbox is in the list when its creation has ended, and its first program has run by then.
+                Ok(false) => tokio::time::sleep(wait).await,
+                // The source's own task meets the same fault and tells it.
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn find(&self, id: &str) -> Result<bool, Fault> {
+        if let Some(found) = self.client.containers(Some(id)).await?.into_iter().find(|one| one.id == id) {
+            return Ok(self.tell_container(id, &found.sandbox_id).await?.is_some());
+        }
+        if self.client.sandboxes(Some(id)).await?.iter().any(|one| one.id == id) {
+            return Ok(self.tell_sandbox(id).await?.is_some());
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,237 @@
+//! A private containerd with its CRI plugin, driven by the few calls that a kubelet makes.
+
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic_prost::ProstCodec;
+
+#[derive(Clone, PartialEq, Message)]
+struct Namespaces {
+    #[prost(int32, tag = "1")]
+    network: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SandboxSecurity {
+    #[prost(message, optional, tag = "1")]
+    namespaces: Option<Namespaces>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SandboxLinux {
+    #[prost(string, tag = "1")]
+    cgroup_parent: String,
+    #[prost(message, optional, tag = "2")]
+    security: Option<SandboxSecurity>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PodMetadata {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    uid: String,
+    #[prost(string, tag = "3")]
+    namespace: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SandboxConfig {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<PodMetadata>,
+    #[prost(string, tag = "3")]
+    log_directory: String,
+    #[prost(map = "string, string", tag = "6")]
+    labels: HashMap<String, String>,
+    #[prost(map = "string, string", tag = "7")]
+    annotations: HashMap<String, String>,
+    #[prost(message, optional, tag = "8")]
+    linux: Option<SandboxLinux>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RunPodSandbox {
+    #[prost(message, optional, tag = "1")]
+    config: Option<SandboxConfig>,
+}
+
+/// Answers and requests that are an id and nothing else.
+#[derive(Clone, PartialEq, Message)]
+struct Id {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(string, tag = "1")]
+    image: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ContainerConfig {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<Id>,
+    #[prost(message, optional, tag = "2")]
+    image: Option<Image>,
+    #[prost(string, repeated, tag = "3")]
+    command: Vec<String>,
+    #[prost(map = "string, string", tag = "9")]
+    labels: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CreateContainer {
+    #[prost(string, tag = "1")]
+    sandbox: String,
+    #[prost(message, optional, tag = "2")]
+    config: Option<ContainerConfig>,
+    #[prost(message, optional, tag = "3")]
+    sandbox_config: Option<SandboxConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Nothing {}
+
+/// Why there is none here; none: there is.
+pub(crate) fn missing() -> Option<String> {
+    if !script("host-cri.sh").is_file() {
+        return Some(format!("{} is not there", script("host-cri.sh").display()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Some("a container runtime needs root".into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has = |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let wanted = ["containerd", "ctr", "runc", "busybox", "python3", "cc"];
+    let missing: Vec<&str> = wanted.into_iter().filter(|program| !has(program)).collect();
+    (!missing.is_empty()).then(|| format!("{} not installed", missing.join(", ")))
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vm").join(name)
+}
+
+/// Dropped, it ends with all its pods.
+pub(crate) struct Containerd {
+    dir: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Containerd {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let made =
+            Command::new("sh").arg(script("mkimages.sh")).arg(dir.path().join("images")).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let containerd = Self { dir, runtime };
+        containerd.up();
+        containerd
+    }
+
+    /// Starts the daemon, again if it was killed.
+    pub(crate) fn up(&self) {
+        let _ = std::fs::remove_file(self.socket());
+        let status = Command::new("bash")
+            .arg(script("host-cri.sh"))
+            .arg("start")
+            .args([self.dir.path(), &self.dir.path().join("images")])
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    pub(crate) fn kill(&self) {
+        let pid = std::fs::read_to_string(self.dir.path().join("pid")).unwrap();
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("containerd.sock")
+    }
+
+    fn call<Q, A>(&self, method: &'static str, request: Q) -> A
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        let path = self.socket();
+        let connector = tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        self.runtime.block_on(async move {
+            let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
+            let channel = endpoint.connect_with_connector(connector).await.unwrap();
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await.unwrap();
+            let path = PathAndQuery::from_static(method);
+            let answer = grpc.unary(tonic::Request::new(request), path, ProstCodec::<Q, A>::default()).await;
+            answer.unwrap_or_else(|status| panic!("{method}: {status}")).into_inner()
+        })
+    }
+
+    pub(crate) fn config(&self, name: &str, uid: &str) -> SandboxConfig {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        SandboxConfig {
+            metadata: Some(PodMetadata { name: name.into(), uid: uid.into(), namespace: "prod".into() }),
+            log_directory: self.dir.path().display().to_string(),
+            labels: [pair("app", "web")].into(),
+            annotations: [pair("hostward.io/owner", "team-a")].into(),
+            linux: Some(SandboxLinux {
+                // Removed by the script that stops the daemon.
+                cgroup_parent: format!("/kubepods/besteffort/pod{uid}"),
+                // The node's network: there is no plugin that would make another.
+                security: Some(SandboxSecurity { namespaces: Some(Namespaces { network: 2 }) }),
+            }),
+        }
+    }
+
+    /// Makes a pod; gives its sandbox.
+    pub(crate) fn pod(&self, config: &SandboxConfig) -> String {
+        let request = RunPodSandbox { config: Some(config.clone()) };
+        self.call::<_, Id>("/runtime.v1.RuntimeService/RunPodSandbox", request).id
+    }
+
+    /// Starts a container that runs `command`.
+    pub(crate) fn container(
+        &self,
+        sandbox: &str,
+        config: &SandboxConfig,
+        name: &str,
+        command: &[&str],
+    ) -> String {
+        let container = ContainerConfig {
+            metadata: Some(Id { id: name.into() }),
+            image: Some(Image { image: "docker.io/bench/busybox:1".into() }),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            labels: [("tier".to_owned(), "front".to_owned())].into(),
+        };
+        let request = CreateContainer {
+            sandbox: sandbox.into(),
+            config: Some(container),
+            sandbox_config: Some(config.clone()),
+        };
+        let id = self.call::<_, Id>("/runtime.v1.RuntimeService/CreateContainer", request).id;
+        let _: Nothing = self.call("/runtime.v1.RuntimeService/StartContainer", Id { id: id.clone() });
+        id
+    }
+
+    pub(crate) fn remove(&self, sandbox: &str) {
+        let id = || Id { id: sandbox.into() };
+        let _: Nothing = self.call("/runtime.v1.RuntimeService/StopPodSandbox", id());
+        let _: Nothing = self.call("/runtime.v1.RuntimeService/RemovePodSandbox", id());
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let stop = Command::new("bash").arg(script("host-cri.sh")).arg("stop").arg(self.dir.path()).output();
+        drop(stop);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a real containerd tells.
+
+use crate::containerd::{Containerd, missing};
+use crate::source::Source;
+use hostward_event::fact::Fact;
+use hostward_event::workload::Source as Told;
+use hostward_host::SourceState;
+
+const UID: &str = "f4bcdb5f-4b5b-4b5b-9d5c-0a1b2c3d4e5f";
+const OTHER: &str = "0a1b2c3d-4b5b-4b5b-9d5c-f4bcdb5f4b5b";
+
+/// One test, as a containerd takes seconds to start.
+#[test]
+fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
+    let name = "pods_and_containers_of_containerd_are_told_as_they_come_and_go";
+    if let Some(why) = missing() {
+        let required = std::env::var("HOSTWARD_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|part| part == "containerd"), "containerd is required: {why}");
+        eprintln!("SKIPPED {name}: {why}");
+        return;
+    }
+    let containerd = Containerd::start();
+    let config = containerd.config("web-1", UID);
+    let sandbox = containerd.pod(&config);
+    let before = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]);
+
+    let mut source = Source::start(&containerd.socket(), 10_000);
+    let pod = source.pod(UID);
+    assert_eq!(
+        (pod.source, pod.name.to_string(), pod.namespace.to_string()),
+        (Told::Cri, "web-1".into(), "prod".into())
+    );
+    assert_eq!(pod.labels.get(&"app".into()), Some(&"web".into()));
+    assert_eq!(pod.annotations.get(&"hostward.io/owner".into()), Some(&"team-a".into()));
+    let pause = source.container(&sandbox);
+    assert!(pause.sandbox && pause.pod_uid.as_bytes() == UID.as_bytes());
+    let facts = source.container(&before);
+    assert_eq!((facts.name.to_string(), facts.runtime.to_string()), ("app".into(), "containerd".into()));
+    assert_eq!(facts.image.name_and_tag(), (&b"docker.io/bench/busybox"[..], &b"1"[..]));
+    assert_eq!((facts.pod_uid.to_string(), facts.sandbox_id.to_string()), (UID.into(), sandbox.clone()));
+    assert_eq!(facts.labels.get(&"tier".into()), Some(&"front".into()));
+    assert_eq!((facts.privileged, facts.sandbox), (Some(false), false));
+    assert_eq!(facts.command, ["/bin/sleep".into(), "600".into()]);
+    assert!(facts.started_ns > 0 && facts.capabilities.contains(&"CAP_CHOWN".into()), "{facts:?}");
+    let report = source.wait_for(SourceState::Ok);
+    assert!(
+        report.why.starts_with("containerd ") && (report.containers, report.pods) == (1, 1),
+        "{report:?}"
+    );
+
+    // One that ended a moment after its start, and one that is asked for before a list shows it.
+    let short = containerd.container(&sandbox, &config, "short", &["/bin/true"]);
+    source.ask(&short);
+    assert_eq!(source.container(&short).name.to_string(), "short");
+    source.ask("0123456789");
+    source.wait("that nobody knows it", |fact| {
+        matches!(fact, Fact::ContainerUnknown { id } if id.as_bytes() == b"0123456789").then_some(())
+    });
+
+    // A daemon that was killed: what runs goes on, and is told again when it is back.
+    containerd.kill();
+    source.wait_for(SourceState::Degraded);
+    containerd.up();
+    source.wait_for(SourceState::Ok);
+    source.container(&before);
+    let other = containerd.config("web-2", OTHER);
+    let second = containerd.pod(&other);
+    assert_eq!(source.pod(OTHER).name.to_string(), "web-2");
+    containerd.remove(&second);
+    source.wait("that the pod is gone", |fact| {
+        matches!(fact, Fact::PodGone { uid, source: Told::Cri } if uid.as_bytes() == OTHER.as_bytes())
+            .then_some(())
+    });
+    containerd.remove(&sandbox);
+    source.wait("that the container is gone", |fact| {
+        matches!(fact, Fact::ContainerGone { id } if id.as_bytes() == before.as_bytes()).then_some(())
+    });
+}

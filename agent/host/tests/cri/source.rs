@@ -1,0 +1,82 @@
+//! A running source, and waiting for what it tells.
+
+use hostward_event::Text;
+use hostward_event::fact::{Fact, Lookup};
+use hostward_event::workload::{ContainerFacts, PodFacts};
+use hostward_host::{Board, RuntimeConfig, Runtimes, SourceReport, SourceState};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+const SOON: Duration = Duration::from_secs(60);
+
+pub(crate) struct Source {
+    pub(crate) runtimes: Runtimes,
+    board: Board,
+    told: mpsc::Receiver<Fact>,
+    _runtime: Runtime,
+}
+
+impl Source {
+    pub(crate) fn start(socket: &Path, timeout_ms: u64) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (facts, told) = mpsc::channel(1024);
+        let board = Board::default();
+        let sockets = vec![format!("cri:{}", socket.display())];
+        let config = RuntimeConfig { sockets, timeout_ms, poll_ms: 300, ..RuntimeConfig::default() };
+        let runtimes = Runtimes::start(&config, runtime.handle(), facts, board.clone());
+        Self { runtimes, board, told, _runtime: runtime }
+    }
+
+    pub(crate) fn wait_for(&self, state: SourceState) -> SourceReport {
+        let until = Instant::now() + SOON;
+        loop {
+            let report = self.board.reports().into_iter().next();
+            match report {
+                Some(report) if report.state == state => return report,
+                report => assert!(Instant::now() < until, "not {state:?} but {report:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The next fact of which `pick` makes something.
+    pub(crate) fn wait<T>(&mut self, what: &str, pick: impl Fn(&Fact) -> Option<T>) -> T {
+        let until = Instant::now() + SOON;
+        loop {
+            match self.told.try_recv() {
+                Ok(fact) => {
+                    if let Some(found) = pick(&fact) {
+                        return found;
+                    }
+                }
+                Err(_) => {
+                    assert!(Instant::now() < until, "nobody told {what}; {:?}", self.board.reports());
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn container(&mut self, id: &str) -> Arc<ContainerFacts> {
+        self.wait(&format!("container {id}"), |fact| match fact {
+            Fact::Container(facts) if facts.id.as_bytes() == id.as_bytes() => Some(facts.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn pod(&mut self, uid: &str) -> Arc<PodFacts> {
+        self.wait(&format!("pod {uid}"), |fact| match fact {
+            Fact::Pod(facts) if facts.uid.as_bytes() == uid.as_bytes() => Some(facts.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn ask(&self, id: &str) {
+        let runtime = Text::from("containerd");
+        self.runtimes.ask(&Lookup::Container { id: id.into(), runtime, pod_uid: Text::EMPTY, pid: 1 });
+    }
+}
