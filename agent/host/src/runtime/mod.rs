@@ -6,9 +6,9 @@
 //! # How it works
 //! A task looks for the sockets that runtimes are known to have, or that the operator named, every few seconds
 //! and starts one task for each: [`docker`] speaks the HTTP API of Docker and Podman, [`cri`] the gRPC API
-//! of containerd and cri-o. Each tells all containers that it finds, then follows what changes, and tells each
-//! container before its first program runs where the runtime announces it. A container that is met and was not
-//! told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at once, and when the last of
+//! of containerd and cri-o. Each tells all containers that it finds, then follows what changes. Docker
+//! and Podman announce a container before its first program runs; of CRI lists are asked again and again. A
+//! container that is met and was not told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at once, and when the last of
 //! them says no, [`Fact::ContainerUnknown`] is told.
 //!
 //! Nothing here is on the event path: questions and facts pass through bounded channels.
@@ -17,8 +17,8 @@
 //! - *A socket that hangs, lies or refuses*: each call has a deadline and each answer a limit; the source is
 //!   degraded on the [`Board`] with a sentence, and tried again after a wait that grows to a minute. What it
 //!   told stays, as containers outlive their runtime's daemon.
-//! - *A user's own runtime* (rootless Podman or Docker) speaks for the user: what it tells of a container is as
-//!   true as the user is. It cannot talk over a socket of root: see [`Source`](hostward_event::workload::Source).
+//! - *A user's own runtime* (rootless Podman or Docker) could tell lies of any container, so it is asked only when
+//!   the operator names its socket.
 //! - *More containers than [`RuntimeConfig::max_containers`]*: the rest is told when it is met.
 //!
 //! # Not here

@@ -1,31 +1,29 @@
 //! What a real containerd tells.
 
 use crate::containerd::{Containerd, missing};
+use crate::skip;
 use crate::source::Source;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source as Told;
 use hostward_host::SourceState;
-
-const UID: &str = "f4bcdb5f-4b5b-4b5b-9d5c-0a1b2c3d4e5f";
-const OTHER: &str = "0a1b2c3d-4b5b-4b5b-9d5c-f4bcdb5f4b5b";
 
 /// One test, as a containerd takes seconds to start.
 #[test]
 fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     let name = "pods_and_containers_of_containerd_are_told_as_they_come_and_go";
     if let Some(why) = missing() {
-        let required = std::env::var("HOSTWARD_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|part| part == "containerd"), "containerd is required: {why}");
-        eprintln!("SKIPPED {name}: {why}");
-        return;
+        return skip::skip("containerd", name, &why);
     }
+    // Pods of an earlier run that was killed may still be there.
+    let uid = format!("f4bcdb5f-4b5b-4b5b-9d5c-{:012x}", std::process::id());
+    let other_uid = format!("0a1b2c3d-4b5b-4b5b-9d5c-{:012x}", std::process::id());
     let containerd = Containerd::start();
-    let config = containerd.config("web-1", UID);
+    let config = containerd.config("web-1", &uid);
     let sandbox = containerd.pod(&config);
     let before = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]);
 
     let mut source = Source::start(&containerd.socket(), 10_000);
-    let pod = source.pod(UID);
+    let pod = source.pod(&uid);
     assert_eq!(
         (pod.source, pod.name.to_string(), pod.namespace.to_string()),
         (Told::Cri, "web-1".into(), "prod".into())
@@ -33,11 +31,11 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     assert_eq!(pod.labels.get(&"app".into()), Some(&"web".into()));
     assert_eq!(pod.annotations.get(&"hostward.io/owner".into()), Some(&"team-a".into()));
     let pause = source.container(&sandbox);
-    assert!(pause.sandbox && pause.pod_uid.as_bytes() == UID.as_bytes());
+    assert!(pause.sandbox && pause.pod_uid.as_bytes() == uid.as_bytes());
     let facts = source.container(&before);
     assert_eq!((facts.name.to_string(), facts.runtime.to_string()), ("app".into(), "containerd".into()));
     assert_eq!(facts.image.name_and_tag(), (&b"docker.io/bench/busybox"[..], &b"1"[..]));
-    assert_eq!((facts.pod_uid.to_string(), facts.sandbox_id.to_string()), (UID.into(), sandbox.clone()));
+    assert_eq!((facts.pod_uid.to_string(), facts.sandbox_id.to_string()), (uid.clone(), sandbox.clone()));
     assert_eq!(facts.labels.get(&"tier".into()), Some(&"front".into()));
     assert_eq!((facts.privileged, facts.sandbox), (Some(false), false));
     assert_eq!(facts.command, ["/bin/sleep".into(), "600".into()]);
@@ -63,12 +61,12 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     containerd.up();
     source.wait_for(SourceState::Ok);
     source.container(&before);
-    let other = containerd.config("web-2", OTHER);
+    let other = containerd.config("web-2", &other_uid);
     let second = containerd.pod(&other);
-    assert_eq!(source.pod(OTHER).name.to_string(), "web-2");
+    assert_eq!(source.pod(&other_uid).name.to_string(), "web-2");
     containerd.remove(&second);
     source.wait("that the pod is gone", |fact| {
-        matches!(fact, Fact::PodGone { uid, source: Told::Cri } if uid.as_bytes() == OTHER.as_bytes())
+        matches!(fact, Fact::PodGone { uid, source: Told::Cri } if uid.as_bytes() == other_uid.as_bytes())
             .then_some(())
     });
     containerd.remove(&sandbox);

@@ -12,6 +12,14 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 /// What runtimes know besides is read up to this size.
 const MAX_INFO_BYTES: usize = 1 << 20;
 
+/// Any other text is told up to so many bytes.
+const MAX_WORD_BYTES: usize = 4 << 10;
+
+/// Copied, as a slice would keep the whole alive.
+fn word(text: &str) -> Text {
+    Text::copy(text.as_bytes().get(..MAX_WORD_BYTES).unwrap_or(text.as_bytes()))
+}
+
 fn labels(all: HashMap<String, String>) -> BTreeMap<Text, Text> {
     // Sorted first, so that the same are kept each time.
     let sorted: BTreeMap<String, String> = all.into_iter().collect();
@@ -28,23 +36,23 @@ fn labels(all: HashMap<String, String>) -> BTreeMap<Text, Text> {
 pub(super) fn pod(status: &PodSandboxStatus) -> Option<PodFacts> {
     let metadata = status.metadata.clone().filter(|metadata| !metadata.uid.is_empty())?;
     Some(PodFacts {
-        name: Text::from(metadata.name),
-        namespace: Text::from(metadata.namespace),
+        name: word(&metadata.name),
+        namespace: word(&metadata.namespace),
         labels: labels(status.labels.clone()),
         annotations: labels(status.annotations.clone()),
-        ..PodFacts::new(Source::Cri, Text::from(metadata.uid))
+        ..PodFacts::new(Source::Cri, word(&metadata.uid))
     })
 }
 
 fn uid(status: &PodSandboxStatus) -> Text {
-    status.metadata.as_ref().map_or(Text::EMPTY, |metadata| Text::from(metadata.uid.as_str()))
+    status.metadata.as_ref().map_or(Text::EMPTY, |metadata| word(&metadata.uid))
 }
 
 /// A sandbox is a container, too: the one that holds the pod's namespaces.
 pub(super) fn sandbox(status: &PodSandboxStatus, runtime: &str) -> ContainerFacts {
     ContainerFacts {
         source: Source::Cri,
-        id: Text::from(status.id.as_str()),
+        id: word(&status.id),
         runtime: Text::from(runtime),
         name: Text::EMPTY,
         image: ImageFacts::default(),
@@ -81,15 +89,18 @@ pub(super) fn container(
             .map(Text::from)
             .collect()
     };
+    // containerd tells the configuration, in which what is false is left out; cri-o tells it by itself.
     let config = info.get("config").filter(|config| config.is_object());
-    // What is false is left out.
-    let privileged =
-        config.map(|config| config.pointer("/linux/security_context/privileged") == Some(&Value::Bool(true)));
-    let digest = status.image_ref.rsplit_once('@').map(|(_, digest)| Text::from(digest));
+    let privileged = match info.get("privileged").and_then(Value::as_bool) {
+        Some(told) => Some(told),
+        None => config
+            .map(|config| config.pointer("/linux/security_context/privileged") == Some(&Value::Bool(true))),
+    };
+    let digest = status.image_ref.rsplit_once('@').map(|(_, digest)| word(digest));
     let id = if digest.is_none() { status.image_ref.as_str() } else { "" };
     let mounts = status.mounts.into_iter().take(MAX_ITEMS).map(|mount| Mount {
-        source: Text::from(mount.host_path),
-        destination: Text::from(mount.container_path),
+        source: word(&mount.host_path),
+        destination: word(&mount.container_path),
         writable: !mount.readonly,
         propagation: Text::from_static(match mount.propagation {
             1 => "rslave",
@@ -99,12 +110,12 @@ pub(super) fn container(
     });
     Some(ContainerFacts {
         source: Source::Cri,
-        id: Text::from(status.id),
+        id: word(&status.id),
         runtime: Text::from(runtime),
-        name: Text::from(status.metadata.unwrap_or_default().name),
+        name: word(&status.metadata.unwrap_or_default().name),
         image: ImageFacts {
-            reference: Text::from(status.image.unwrap_or_default().image),
-            id: Text::from(id),
+            reference: word(&status.image.unwrap_or_default().image),
+            id: word(id),
             digests: digest.into_iter().collect(),
         },
         command: texts("/runtimeSpec/process/args"),
@@ -114,7 +125,7 @@ pub(super) fn container(
         capabilities: texts("/runtimeSpec/process/capabilities/bounding"),
         started_ns: status.started_ns.max(0),
         sandbox: false,
-        sandbox_id: sandbox.map_or(Text::EMPTY, |sandbox| Text::from(sandbox.id.as_str())),
+        sandbox_id: sandbox.map_or(Text::EMPTY, |sandbox| word(&sandbox.id)),
         pod_uid: sandbox.map(uid).unwrap_or_default(),
     })
 }

@@ -16,8 +16,8 @@ use client::{Client, Fault};
 use hostward_event::Text;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source;
-use messages::PodSandboxStatus;
-use std::collections::BTreeMap;
+use messages::{Container, PodSandbox, PodSandboxStatus};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,13 +25,15 @@ use tokio::sync::mpsc;
 /// Follows one socket until nobody takes facts any more.
 pub(super) async fn run(place: Place, mut questions: mpsc::Receiver<Question>) {
     let mut pace = Pace::new(LONGEST_WAIT);
+    let mut known = Known::default();
     place.report(Source::Cri, SourceState::Connecting, "not asked yet".to_owned(), 0, 0);
     loop {
-        let fault = match follow(&place, &mut questions, &mut pace).await {
+        let fault = match follow(&place, &mut known, &mut questions, &mut pace).await {
             Ok(()) => return,
             Err(fault) => fault,
         };
-        place.report(Source::Cri, SourceState::Degraded, fault.to_string(), 0, 0);
+        let (containers, pods) = (known.containers.len(), known.sandboxes.len());
+        place.report(Source::Cri, SourceState::Degraded, fault.to_string(), containers, pods);
         if !rest(pace.wait(None), &mut questions).await {
             return;
         }
@@ -41,6 +43,7 @@ pub(super) async fn run(place: Place, mut questions: mpsc::Receiver<Question>) {
 /// Ends well when nobody takes facts any more.
 async fn follow(
     place: &Place,
+    known: &mut Known,
     questions: &mut mpsc::Receiver<Question>,
     pace: &mut Pace,
 ) -> Result<(), Fault> {
@@ -48,81 +51,113 @@ async fn follow(
     let version = client.version().await?;
     let runtime = shown(&version.runtime_name);
     let about = format!("{runtime} {}", shown(&version.runtime_version));
-    let mut teller = Teller { client, runtime, facts: place.facts.clone() };
-    let mut known = Known::default();
-    let mut poll = tokio::time::interval(Duration::from_millis(place.config.poll_ms));
-    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut under_way = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = poll.tick() => {
-                if !known.update(&mut teller, place.config.max_containers).await? {
-                    return Ok(());
-                }
-                pace.reset();
-                let (containers, pods) = (known.containers.len(), known.sandboxes.len());
-                place.report(Source::Cri, SourceState::Ok, about.clone(), containers, pods);
+    let teller = Teller { client, runtime, facts: place.facts.clone() };
+    known.renew();
+    let listing = async {
+        let mut poll = tokio::time::interval(Duration::from_millis(place.config.poll_ms));
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            poll.tick().await;
+            if !known.update(&teller, place.config.max_containers).await? {
+                return Ok(());
             }
-            question = questions.recv(), if under_way.len() < AT_ONCE => {
-                let Some(question) = question else { return Ok(()) };
-                let teller = teller.clone();
-                under_way.spawn(async move { teller.answer(question).await });
-            }
-            Some(_) = under_way.join_next() => {}
+            pace.reset();
+            let (containers, pods) = (known.containers.len(), known.sandboxes.len());
+            place.report(Source::Cri, SourceState::Ok, about.clone(), containers, pods);
         }
+    };
+    // Beside the listing, which may take long: an event waits for each answer.
+    let answering = async {
+        let mut under_way = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                question = questions.recv(), if under_way.len() < AT_ONCE => {
+                    let Some(question) = question else { return };
+                    let teller = teller.clone();
+                    under_way.spawn(async move { teller.answer(question).await });
+                }
+                Some(_) = under_way.join_next() => {}
+            }
+        }
+    };
+    tokio::select! {
+        ended = listing => ended,
+        () = answering => Ok(()),
     }
 }
 
-/// What the last list had: sandboxes with the uid of their pod, containers with their sandbox.
+/// What was told.
+struct Told {
+    /// Uid of a sandbox's pod; of a container nothing.
+    uid: Text,
+    /// Since the last connect.
+    fresh: bool,
+}
+
+/// What was told of what the last list had, by id. It outlives a connection, so that what went meanwhile is told.
 #[derive(Default)]
 struct Known {
-    sandboxes: BTreeMap<String, Text>,
-    containers: BTreeMap<String, String>,
+    sandboxes: BTreeMap<String, Told>,
+    containers: BTreeMap<String, Told>,
 }
 
 impl Known {
+    /// All is told again: things may have changed unseen.
+    fn renew(&mut self) {
+        for told in self.sandboxes.values_mut().chain(self.containers.values_mut()) {
+            told.fresh = false;
+        }
+    }
+
     /// Lists, and tells what is new and what is gone. False when nobody takes facts any more.
-    async fn update(&mut self, teller: &mut Teller, most: usize) -> Result<bool, Fault> {
+    async fn update(&mut self, teller: &Teller, most: usize) -> Result<bool, Fault> {
         let sandboxes = teller.client.sandboxes(None).await?;
         let containers = teller.client.containers(None).await?;
-        let mut taken = true;
-        for sandbox in sandboxes.iter().take(most) {
-            if !self.sandboxes.contains_key(&sandbox.id)
+        let mut taken = self.forget(teller, &sandboxes, &containers).await;
+        for sandbox in sandboxes {
+            if wants(&self.sandboxes, &sandbox.id, most)
                 && let Some((told, status)) = teller.tell_sandbox(&sandbox.id).await?
             {
                 taken &= told;
                 let uid = status.metadata.map_or(Text::EMPTY, |metadata| Text::from(metadata.uid));
-                self.sandboxes.insert(sandbox.id.clone(), uid);
+                self.sandboxes.insert(sandbox.id, Told { uid, fresh: true });
             }
         }
-        for container in containers.iter().take(most) {
-            if !self.containers.contains_key(&container.id)
+        for container in containers {
+            if wants(&self.containers, &container.id, most)
                 && let Some(told) = teller.tell_container(&container.id, &container.sandbox_id).await?
             {
                 taken &= told;
-                self.containers.insert(container.id.clone(), container.sandbox_id.clone());
-            }
-        }
-        let gone: Vec<String> = (self.containers.keys())
-            .filter(|id| !containers.iter().any(|one| one.id == **id))
-            .cloned()
-            .collect();
-        for id in gone {
-            self.containers.remove(&id);
-            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
-        }
-        let gone: Vec<String> =
-            self.sandboxes.keys().filter(|id| !sandboxes.iter().any(|one| one.id == **id)).cloned().collect();
-        for id in gone {
-            let uid = self.sandboxes.remove(&id).unwrap_or_default();
-            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
-            // A pod that was started anew has another sandbox by now.
-            if !uid.is_empty() && !self.sandboxes.values().any(|other| *other == uid) {
-                taken &= teller.tell(Fact::PodGone { uid, source: Source::Cri }).await;
+                self.containers.insert(container.id, Told { uid: Text::EMPTY, fresh: true });
             }
         }
         Ok(taken)
     }
+
+    /// Tells what is gone. False when nobody takes facts any more.
+    async fn forget(&mut self, teller: &Teller, sandboxes: &[PodSandbox], containers: &[Container]) -> bool {
+        let mut taken = true;
+        let listed: HashSet<&str> = containers.iter().map(|one| one.id.as_str()).collect();
+        for (id, _) in self.containers.extract_if(.., |id, _| !listed.contains(id.as_str())) {
+            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
+        }
+        let listed: HashSet<&str> = sandboxes.iter().map(|one| one.id.as_str()).collect();
+        let gone: Vec<(String, Told)> =
+            self.sandboxes.extract_if(.., |id, _| !listed.contains(id.as_str())).collect();
+        for (id, Told { uid, .. }) in gone {
+            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
+            // A pod that was started anew has another sandbox by now.
+            if !uid.is_empty() && !self.sandboxes.values().any(|other| other.uid == uid) {
+                taken &= teller.tell(Fact::PodGone { uid, source: Source::Cri }).await;
+            }
+        }
+        taken
+    }
+}
+
+/// Not told since the last connect, and there is room for it.
+fn wants(known: &BTreeMap<String, Told>, id: &str, most: usize) -> bool {
+    known.get(id).map_or(known.len() < most, |told| !told.fresh)
 }
 
 /// Asks for one thing and tells it.
