@@ -24,6 +24,7 @@
 //! # Not here
 //! `ctr` and other users of containerd beside CRI, and OCI runtimes without a daemon: no socket tells of them.
 
+mod bounds;
 mod config;
 mod cri;
 mod docker;

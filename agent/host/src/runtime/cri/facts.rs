@@ -1,36 +1,13 @@
 //! From what CRI answers to facts.
 
 use super::messages::{ContainerStatusResponse, PodSandboxStatus};
+use crate::runtime::bounds::{self, MAX_ITEMS, labels, word};
 use hostward_event::Text;
 use hostward_event::workload::{ContainerFacts, ImageFacts, Mount, PodFacts, Source};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
 
-/// Labels, mounts and arguments are told up to so many, and so many bytes together.
-const MAX_ITEMS: usize = 256;
-const MAX_TEXT_BYTES: usize = 64 << 10;
 /// What runtimes know besides is read up to this size.
 const MAX_INFO_BYTES: usize = 1 << 20;
-
-/// Any other text is told up to so many bytes.
-const MAX_WORD_BYTES: usize = 4 << 10;
-
-/// Copied, as a slice would keep the whole alive.
-fn word(text: &str) -> Text {
-    Text::copy(text.as_bytes().get(..MAX_WORD_BYTES).unwrap_or(text.as_bytes()))
-}
-
-fn labels(all: HashMap<String, String>) -> BTreeMap<Text, Text> {
-    // Sorted first, so that the same are kept each time.
-    let sorted: BTreeMap<String, String> = all.into_iter().collect();
-    let mut room = MAX_TEXT_BYTES;
-    let fits = |(key, value): &(String, String)| {
-        room = room.saturating_sub(key.len() + value.len());
-        room > 0
-    };
-    let pairs = sorted.into_iter().take(MAX_ITEMS).take_while(fits);
-    pairs.map(|(key, value)| (Text::from(key), Text::from(value))).collect()
-}
 
 /// The pod of a sandbox; none when it has no uid.
 pub(super) fn pod(status: &PodSandboxStatus) -> Option<PodFacts> {
@@ -79,15 +56,7 @@ pub(super) fn container(
     let info: Value = info.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let texts = |pointer: &str| -> Vec<Text> {
         let list = info.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-        let mut room = MAX_TEXT_BYTES;
-        list.filter_map(Value::as_str)
-            .take(MAX_ITEMS)
-            .take_while(|text| {
-                room = room.saturating_sub(text.len());
-                room > 0
-            })
-            .map(Text::from)
-            .collect()
+        bounds::texts(list.filter_map(Value::as_str))
     };
     // containerd tells the configuration, in which what is false is left out; cri-o tells it by itself.
     let config = info.get("config").filter(|config| config.is_object());

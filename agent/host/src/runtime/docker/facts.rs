@@ -1,13 +1,11 @@
 //! From what the API answers to facts. Field names are those of Docker's API 1.24 and later.
 
+use crate::runtime::bounds::{MAX_ITEMS, labels, texts, word};
 use hostward_event::Text;
 use hostward_event::workload::{ContainerFacts, ImageFacts, Mount, Source};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Labels, mounts and arguments are told up to so many, and so many bytes together.
-const MAX_ITEMS: usize = 256;
-const MAX_TEXT_BYTES: usize = 64 << 10;
 const POD_UID: &str = "io.kubernetes.pod.uid";
 const SANDBOX_TYPE: &str = "io.kubernetes.docker.type";
 const SANDBOX_ID: &str = "io.kubernetes.sandbox.id";
@@ -121,26 +119,6 @@ pub(super) fn digests(named: &[String]) -> Vec<Text> {
     all
 }
 
-/// The first of them, and no more bytes than are good.
-fn texts(all: Vec<String>) -> Vec<Text> {
-    let mut room = MAX_TEXT_BYTES;
-    let fits = |text: &String| {
-        room = room.saturating_sub(text.len());
-        room > 0
-    };
-    all.into_iter().take(MAX_ITEMS).take_while(fits).map(Text::from).collect()
-}
-
-fn labels(all: BTreeMap<String, String>) -> BTreeMap<Text, Text> {
-    let mut room = MAX_TEXT_BYTES;
-    let fits = |(key, value): &(String, String)| {
-        room = room.saturating_sub(key.len() + value.len());
-        room > 0
-    };
-    let pairs = all.into_iter().take(MAX_ITEMS).take_while(fits);
-    pairs.map(|(key, value)| (Text::from(key), Text::from(value))).collect()
-}
-
 /// RFC 3339; the year 1 stands for never.
 fn time_ns(text: &str) -> i64 {
     let time: Option<jiff::Timestamp> = text.parse().ok();
@@ -164,30 +142,30 @@ impl Inspected {
         };
         let added = host.cap_add.unwrap_or_default().into_iter().map(|name| capability(name, ""));
         let dropped = host.cap_drop.unwrap_or_default().into_iter().map(|name| capability(name, "-"));
-        let command = self.path.into_iter().chain(self.args.unwrap_or_default()).collect();
-        let id = Text::from(self.image.unwrap_or_default());
+        let command = self.path.into_iter().chain(self.args.unwrap_or_default());
+        let id = word(&self.image.unwrap_or_default());
         let mount = |mount: Mounted| Mount {
             source: Text::from(
                 mount.source.filter(|path| !path.is_empty()).or(mount.name).unwrap_or_default(),
             ),
-            destination: Text::from(mount.destination.unwrap_or_default()),
+            destination: word(&mount.destination.unwrap_or_default()),
             writable: mount.writable.unwrap_or_default(),
-            propagation: Text::from(mount.propagation.unwrap_or_default()),
+            propagation: word(&mount.propagation.unwrap_or_default()),
         };
         ContainerFacts {
             source,
-            id: Text::from(self.id),
+            id: word(&self.id),
             runtime: Text::from_static(if source == Source::Podman { "podman" } else { "docker" }),
-            name: Text::from(self.name.unwrap_or_default().trim_start_matches('/')),
+            name: word(self.name.unwrap_or_default().trim_start_matches('/')),
             image: ImageFacts {
-                reference: Text::from(settings.image.unwrap_or_default()),
+                reference: word(&settings.image.unwrap_or_default()),
                 id,
                 digests: Vec::new(),
             },
             command: texts(command),
             mounts: self.mounts.unwrap_or_default().into_iter().take(MAX_ITEMS).map(mount).collect(),
             privileged: host.privileged,
-            capabilities: texts(added.chain(dropped).collect()),
+            capabilities: texts(added.chain(dropped)),
             started_ns: time_ns(&self.state.unwrap_or_default().started.unwrap_or_default()),
             sandbox: label(SANDBOX_TYPE).as_bytes() == b"podsandbox",
             sandbox_id: label(SANDBOX_ID),
@@ -260,13 +238,6 @@ mod tests {
                 "State": {"StartedAt": label}});
             let told: Inspected = serde_json::from_value(answer).unwrap();
             let _ = told.facts(Source::Docker);
-        }
-
-        #[test]
-        fn labels_are_bounded(count in 0_usize..400, bytes in 0_usize..2_000) {
-            let kept = labels((0..count).map(|n| (n.to_string(), "x".repeat(bytes))).collect());
-            prop_assert!(kept.len() <= MAX_ITEMS);
-            prop_assert!(kept.iter().map(|(k, v)| k.as_bytes().len() + v.as_bytes().len()).sum::<usize>() <= MAX_TEXT_BYTES);
         }
     }
 }
