@@ -3,6 +3,7 @@
 use super::render::{connect, connection_name, open, open_name, raw_result};
 use super::{Arg, ArgKind, Field, Need, Type, Value, flags};
 use crate::event::{Alert, Body};
+use crate::process::CloudFacts;
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
@@ -370,6 +371,26 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire("host.boot.id", Type::Text, "boot id", |e, _| some(&e.around.host.boot_id))
         .ocsf("device.boot_uid")
         .needs(Need::Host),
+    Field::wire(
+        "event.timezone",
+        Type::Text,
+        "time zone of the host, as the tz database names it",
+        |e, _| some(&e.around.host.timezone),
+    )
+    .needs(Need::Host),
+    Field::wire("cloud.provider", Type::Text, "cloud that the host runs in", |e, _| {
+        cloud(e, |c| &c.provider)
+    })
+    .needs(Need::Host),
+    Field::wire("cloud.instance.id", Type::Text, "id of the instance there", |e, _| {
+        cloud(e, |c| &c.instance_id)
+    })
+    .needs(Need::Host),
+    Field::wire("cloud.region", Type::Text, "region there", |e, _| cloud(e, |c| &c.region)).needs(Need::Host),
+    Field::wire("cloud.availability_zone", Type::Text, "zone there", |e, _| {
+        cloud(e, |c| &c.availability_zone)
+    })
+    .needs(Need::Host),
     Field::wire("host.architecture", Type::Text, "as uname tells", |e, _| some(&e.around.host.architecture))
         .needs(Need::Host),
     Field::wire("host.ip", Type::List, "addresses of all interfaces but loopback", |e, _| {
@@ -555,6 +576,10 @@ pub(super) const FIELDS: &[Field] = &[
         .cef("cnt")
         .leef("lostEvents"),
 ];
+
+fn cloud(event: &Event, read: fn(&CloudFacts) -> &String) -> Value<'_> {
+    event.around.host.cloud.as_deref().map_or(Value::Missing, |cloud| some(read(cloud)))
+}
 
 fn gap<'e>(event: &Event, read: fn(crate::raw::Gap) -> Value<'e>) -> Value<'e> {
     if let Body::Gap(gap) = event.body { read(gap) } else { Value::Missing }

@@ -2,7 +2,7 @@
 
 use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::{Notice, Outcome};
-use hostward_event::process::{AgentFacts, HostFacts, Process, UserTable};
+use hostward_event::process::{AgentFacts, CloudFacts, HostFacts, Process, UserTable};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawCgroupChange,
     RawConnect, RawOpen, Rung, Source,
@@ -34,7 +34,13 @@ fn around() -> Arc<Surroundings> {
             os_name: "Debian GNU/Linux".to_owned(),
             os_version: "12".to_owned(),
             os_full: "Debian GNU/Linux 12 (bookworm)".to_owned(),
-            ..HostFacts::default()
+            timezone: "Europe/Berlin".to_owned(),
+            cloud: Some(Box::new(CloudFacts {
+                provider: "aws".to_owned(),
+                instance_id: "i-0abcd".to_owned(),
+                region: "eu-west-1".to_owned(),
+                availability_zone: "eu-west-1a".to_owned(),
+            })),
         },
         agent: AgentFacts {
             id: "a1b2".to_owned(),
