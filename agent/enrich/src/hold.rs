@@ -8,10 +8,16 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 #[derive(Debug)]
+struct Queue {
+    deadline_ns: u64,
+    events: Vec<Arc<Event>>,
+}
+
+#[derive(Debug)]
 pub(crate) struct Hold {
     /// By container id; ordered, so that a replay releases in the same order.
-    queues: BTreeMap<Text, Vec<Arc<Event>>>,
-    /// When each queue is given up, oldest first. A queue that is gone leaves its entry behind.
+    queues: BTreeMap<Text, Queue>,
+    /// When each queue is given up, oldest first. A queue that is gone leaves its entry behind until then.
     deadlines: VecDeque<(u64, Text)>,
     /// Whose events wait, and in which queue.
     processes: HashMap<EntityId, Text>,
@@ -36,6 +42,11 @@ impl Hold {
         self.held
     }
 
+    /// Events of this container wait.
+    pub(crate) fn waits_for(&self, id: &Text) -> bool {
+        self.queues.contains_key(id)
+    }
+
     /// The container behind whose events those of this process wait.
     pub(crate) fn queue_of(&self, process: EntityId) -> Option<&Text> {
         self.processes.get(&process)
@@ -47,45 +58,45 @@ impl Hold {
         if let Some(process) = &event.process {
             self.processes.insert(process.entity_id, id.clone());
         }
-        if !self.queues.contains_key(id) {
-            self.deadlines.push_back((now_ns.saturating_add(self.wait_ns), id.clone()));
-        }
-        self.queues.entry(id.clone()).or_default().push(event);
+        let deadline_ns = now_ns.saturating_add(self.wait_ns);
+        let deadlines = &mut self.deadlines;
+        let queue = self.queues.entry(id.clone()).or_insert_with(|| {
+            deadlines.push_back((deadline_ns, id.clone()));
+            Queue { deadline_ns, events: Vec::new() }
+        });
+        queue.events.push(event);
         self.held += 1;
-        (self.held > self.limit).then(|| self.oldest()).flatten()
+        (self.held > self.limit).then(|| self.due(u64::MAX)).flatten()
     }
 
     /// A container that has waited long enough.
     pub(crate) fn due(&mut self, now_ns: u64) -> Option<Text> {
-        let (deadline_ns, _) = self.deadlines.front()?;
-        if *deadline_ns > now_ns { None } else { self.oldest() }
-    }
-
-    fn oldest(&mut self) -> Option<Text> {
-        while let Some((_, id)) = self.deadlines.pop_front() {
-            if self.queues.contains_key(&id) {
+        while self.deadlines.front().is_some_and(|(deadline_ns, _)| *deadline_ns <= now_ns) {
+            let due = self.deadlines.pop_front().filter(|entry| self.is_current(entry));
+            if let Some((_, id)) = due {
                 return Some(id);
             }
         }
         None
     }
 
+    /// The queue may be gone by now, and another one in its place.
+    fn is_current(&self, (deadline_ns, id): &(u64, Text)) -> bool {
+        self.queues.get(id).is_some_and(|queue| queue.deadline_ns == *deadline_ns)
+    }
+
     /// Takes out what waits for a container.
     pub(crate) fn take(&mut self, id: &Text) -> Vec<Arc<Event>> {
-        let events = self.queues.remove(id).unwrap_or_default();
+        let events = self.queues.remove(id).map(|queue| queue.events).unwrap_or_default();
         self.held -= events.len();
         for process in events.iter().filter_map(|event| event.process.as_ref()) {
             self.processes.remove(&process.entity_id);
-        }
-        // Otherwise a container that comes and goes leaves one entry each time, up to the wait's length.
-        if self.queues.is_empty() {
-            self.deadlines.clear();
         }
         events
     }
 
     /// The containers that are waited for, with one event of each.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (&Text, &Arc<Event>)> {
-        self.queues.iter().filter_map(|(id, events)| Some((id, events.first()?)))
+        self.queues.iter().filter_map(|(id, queue)| Some((id, queue.events.first()?)))
     }
 }

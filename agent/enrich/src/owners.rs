@@ -97,7 +97,7 @@ impl Enricher {
             self.send_partial(&id, Arc::new(event), out);
             return self.ask(lookup, out);
         }
-        if self.owners.hold.waiting().all(|(known, _)| *known != id) {
+        if !self.owners.hold.waits_for(&id) {
             let lookup = question(container, &event);
             self.ask(lookup, out);
         }
@@ -182,13 +182,13 @@ impl Enricher {
                 let is_news = self.workloads.directory.learn_pod(facts);
                 self.known_now(is_news, |container| container.pod_uid == facts.uid, out);
             }
-            Fact::ContainerGone { id } => self.workloads.directory.container_gone(id, self.now_ns()),
-            Fact::PodGone { uid, source } => self.workloads.directory.pod_gone(uid, *source, self.now_ns()),
-            Fact::ContainerUnknown { id } if self.owners.hold.waiting().any(|(waiting, _)| waiting == id) => {
-                self.give_up(id, out);
+            Fact::ContainerGone { id, source } => {
+                self.workloads.directory.container_gone(id, *source, self.now_ns());
             }
-            Fact::Sources { containers, pods } => {
-                self.owners.askable = *containers || *pods;
+            Fact::PodGone { uid, source } => self.workloads.directory.pod_gone(uid, *source, self.now_ns()),
+            Fact::ContainerUnknown { id } if self.owners.hold.waits_for(id) => self.give_up(id, out),
+            Fact::Sources { answer } => {
+                self.owners.askable = *answer;
                 self.owners.was_askable |= self.owners.askable;
                 if !self.owners.askable {
                     self.finish(out);

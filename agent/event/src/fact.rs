@@ -82,10 +82,12 @@ pub enum Fact {
     },
     /// A container, new or changed; whole each time.
     Container(Arc<ContainerFacts>),
-    /// A container that its runtime no longer knows.
+    /// A container that this source no longer knows.
     ContainerGone {
         /// Full id.
         id: Text,
+        /// Who tells it.
+        source: Source,
     },
     /// Nobody who could be asked knows this container: the answer to a [`Lookup::Container`] that would
     /// otherwise be waited for.
@@ -102,13 +104,11 @@ pub enum Fact {
         /// Who tells it.
         source: Source,
     },
-    /// Whether anybody can be asked at all; told at the start and whenever it changes. While nobody can,
-    /// nothing is waited for.
+    /// Whether anybody who tells of containers answers; told at the start and whenever it changes. While nobody
+    /// does, nothing is waited for.
     Sources {
         /// A container runtime, or an API server in its place, answers.
-        containers: bool,
-        /// An API server answers.
-        pods: bool,
+        answer: bool,
     },
     /// Something about the agent that belongs into the feed: started, rules reloaded, ….
     Notice(Notice),

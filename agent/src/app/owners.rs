@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Stage, State};
 use hostward_event::fact::{Fact, Input, Lookup};
-use hostward_event::workload::Source;
 use hostward_host::kubernetes::Kubernetes;
 use hostward_host::{Board, Runtimes, SourceReport, SourceState};
 use std::sync::Arc;
@@ -79,18 +78,15 @@ fn hand_over(mut told: mpsc::Receiver<Fact>, line: &SyncSender<Message>) {
 
 /// Tells the pipeline whether anybody can be asked, and health how each source is.
 async fn watch(board: Board, facts: mpsc::Sender<Fact>, health: Arc<Health>) {
-    let mut before = (false, false);
+    let mut before = false;
     loop {
         let reports = board.reports();
         tell(&reports, &health);
         // One that is still connecting will answer in a moment, or be degraded: the first events wait for it.
-        let answers = |report: &&SourceReport| report.state != SourceState::Degraded;
-        let pods = reports.iter().filter(answers).any(|report| report.source == Source::KubernetesApi);
-        // The API tells the containers of pods as well.
-        let now = (reports.iter().any(|report| answers(&report)), pods);
-        if now != before {
-            before = now;
-            if facts.send(Fact::Sources { containers: now.0, pods: now.1 }).await.is_err() {
+        let answer = reports.iter().any(|report| report.state != SourceState::Degraded);
+        if answer != before {
+            before = answer;
+            if facts.send(Fact::Sources { answer }).await.is_err() {
                 return;
             }
         }

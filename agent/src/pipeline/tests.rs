@@ -47,7 +47,7 @@ fn pipeline(responses: &str) -> Pipeline<ReplayClock> {
     let masker = Masker::new(&MaskConfig::default()).unwrap();
     let mut pipeline =
         Pipeline::new(ReplayClock::default(), enricher, Arc::new(policy), Telemetry::default(), masker);
-    let sources = Input::Fact(Fact::Sources { containers: true, pods: false });
+    let sources = Input::Fact(Fact::Sources { answer: true });
     pipeline.handle(&sources, &mut Vec::new());
     pipeline
 }

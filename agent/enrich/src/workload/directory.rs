@@ -90,8 +90,11 @@ impl Directory {
         known.merge()
     }
 
-    pub(crate) fn container_gone(&mut self, id: &Text, now_ns: u64) {
-        if let Some(known) = self.containers.find_mut(id.clone()) {
+    /// Only who is believed can say so: the API forgets a pod while its containers still run.
+    pub(crate) fn container_gone(&mut self, id: &Text, source: Source, now_ns: u64) {
+        if let Some(known) = self.containers.find_mut(id.clone())
+            && known.facts.source == source
+        {
             known.gone = true;
             self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), Gone::Container(id.clone())));
         }

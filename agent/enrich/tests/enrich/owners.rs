@@ -36,8 +36,8 @@ fn told(id: &str, name: &str) -> Input {
     Input::Fact(Fact::Container(Arc::new(facts(Source::Docker, id, name))))
 }
 
-fn askable(containers: bool) -> Input {
-    Input::Fact(Fact::Sources { containers, pods: false })
+fn askable(answer: bool) -> Input {
+    Input::Fact(Fact::Sources { answer })
 }
 
 fn enricher(config: &Config) -> Enricher {
@@ -187,10 +187,13 @@ fn a_pod_is_put_together_from_what_several_tell() {
 fn a_container_that_is_gone_names_its_late_records_for_a_minute() {
     let mut enricher = enricher(&Config::default());
     feed(&mut enricher, &told(ID, "short"));
-    feed(&mut enricher, &Input::Fact(Fact::ContainerGone { id: ID.into() }));
-    feed(&mut enricher, &Input::Tick(59 * SECOND));
-    assert_eq!(name(&event(&mut enricher, &inside(10, ID).exec(59 * SECOND))).as_deref(), Some("short"));
+    let gone = |source| Input::Fact(Fact::ContainerGone { id: ID.into(), source });
+    feed(&mut enricher, &gone(Source::KubernetesApi));
     feed(&mut enricher, &Input::Tick(61 * SECOND));
+    assert_eq!(enricher.stats().containers, 1, "the one that is believed still knows it");
+    feed(&mut enricher, &gone(Source::Docker));
+    assert_eq!(name(&event(&mut enricher, &inside(10, ID).exec(120 * SECOND))).as_deref(), Some("short"));
+    feed(&mut enricher, &Input::Tick(122 * SECOND));
     assert_eq!(enricher.stats().containers, 0);
 }
 

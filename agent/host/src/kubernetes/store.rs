@@ -120,7 +120,7 @@ impl Store {
         }
         let old = before.map(|before| before.containers).unwrap_or_default();
         let ended = old.keys().filter(|id| !known.containers.contains_key(*id));
-        facts.extend(ended.map(|id| Fact::ContainerGone { id: id.clone() }));
+        facts.extend(ended.map(|id| Fact::ContainerGone { id: id.clone(), source: Source::KubernetesApi }));
         let changed = known.containers.iter().filter(|(id, container)| old.get(*id) != Some(container));
         facts.extend(changed.map(|(_, container)| Fact::Container(Arc::clone(container))));
         self.containers += known.containers.len();
@@ -137,7 +137,8 @@ impl Store {
         self.told.remove(&known.facts.uid);
         self.containers -= known.containers.len();
         self.bytes -= known.bytes();
-        let ended = known.containers.into_keys().map(|id| Fact::ContainerGone { id });
+        let ended =
+            known.containers.into_keys().map(|id| Fact::ContainerGone { id, source: Source::KubernetesApi });
         ended.chain([gone(&known.facts.uid)]).collect()
     }
 

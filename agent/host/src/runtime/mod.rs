@@ -47,6 +47,8 @@ use tokio::task::JoinHandle;
 
 /// How often new sockets are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A socket that is not there so often in a row is given up; a daemon that starts anew takes less.
+const MISSED: u32 = 24;
 /// Questions that may wait for one source.
 const QUESTIONS: usize = 1024;
 
@@ -63,6 +65,38 @@ const PATIENCE: [Duration; 5] = [
 ];
 /// Questions that one source asks its runtime at the same time.
 const AT_ONCE: usize = 16;
+
+/// Asks one runtime for one thing and tells it.
+trait Teller: Clone + Send + 'static {
+    /// True when it was found and told. An error is one that the source's own task meets as well, and reports.
+    fn find(&self, id: &str) -> impl Future<Output = Result<bool, ()>> + Send;
+}
+
+/// Answers questions, one beside the other, until nobody asks any more.
+async fn answer_all<T: Teller>(teller: &T, questions: &mut mpsc::Receiver<Question>) {
+    let mut under_way = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            question = questions.recv(), if under_way.len() < AT_ONCE => {
+                let Some(question) = question else { return };
+                under_way.spawn(answer(teller.clone(), question));
+            }
+            Some(_) = under_way.join_next() => {}
+        }
+    }
+}
+
+async fn answer<T: Teller>(teller: T, question: Question) {
+    let Ok(id) = str::from_utf8(question.id.as_bytes()) else { return };
+    let mut waits = PATIENCE.iter();
+    while !question.is_answered() {
+        match (teller.find(id).await, waits.next()) {
+            (Ok(true), _) => return question.answered(),
+            (Ok(false), Some(wait)) => tokio::time::sleep(*wait).await,
+            (Ok(false), None) | (Err(()), _) => return,
+        }
+    }
+}
 
 /// Lets a source rest. Nobody answers meanwhile: whoever asks is told so at once. False when nobody asks any more.
 async fn rest(wait: Duration, questions: &mut mpsc::Receiver<Question>) -> bool {
@@ -137,6 +171,8 @@ struct Running {
     kind: Kind,
     questions: mpsc::Sender<Question>,
     task: JoinHandle<()>,
+    /// How often in a row its socket was not there.
+    missed: u32,
 }
 
 type Sources = Arc<Mutex<BTreeMap<PathBuf, Running>>>;
@@ -191,25 +227,41 @@ async fn look(config: RuntimeConfig, sources: Sources, facts: mpsc::Sender<Fact>
         return;
     }
     loop {
-        for Socket { kind, path, named } in find::sockets(&config) {
+        for socket in find::sockets(&config) {
             let mut running = sources.lock().unwrap_or_else(PoisonError::into_inner);
             // One that was named is reported also while it is not there.
-            if running.contains_key(&path) || !(named || path.exists()) {
-                continue;
+            let is_wanted = socket.named || socket.path.exists();
+            match running.get_mut(&socket.path) {
+                Some(source) if is_wanted => source.missed = 0,
+                Some(source) if source.missed < MISSED => source.missed += 1,
+                // Its runtime was taken off this host.
+                Some(source) => {
+                    source.task.abort();
+                    running.remove(&socket.path);
+                    board.remove(&socket.path.display().to_string());
+                }
+                None if is_wanted => {
+                    let source = start(&socket, &config, &facts, &board);
+                    running.insert(socket.path, source);
+                }
+                None => {}
             }
-            let place = Place {
-                socket: path.clone(),
-                config: config.clone(),
-                facts: facts.clone(),
-                board: board.clone(),
-            };
-            let (questions, asked) = mpsc::channel(QUESTIONS);
-            let task = match kind {
-                Kind::Docker | Kind::Podman => tokio::spawn(docker::run(place, kind, asked)),
-                Kind::Cri => tokio::spawn(cri::run(place, asked)),
-            };
-            running.insert(path, Running { kind, questions, task });
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+fn start(socket: &Socket, config: &RuntimeConfig, facts: &mpsc::Sender<Fact>, board: &Board) -> Running {
+    let place = Place {
+        socket: socket.path.clone(),
+        config: config.clone(),
+        facts: facts.clone(),
+        board: board.clone(),
+    };
+    let (questions, asked) = mpsc::channel(QUESTIONS);
+    let task = match socket.kind {
+        Kind::Docker | Kind::Podman => tokio::spawn(docker::run(place, socket.kind, asked)),
+        Kind::Cri => tokio::spawn(cri::run(place, asked)),
+    };
+    Running { kind: socket.kind, questions, task, missed: 0 }
 }

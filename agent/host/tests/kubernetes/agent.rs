@@ -88,7 +88,7 @@ impl Agent {
             Fact::Container(container) => {
                 self.containers.insert(container.id.clone(), container);
             }
-            Fact::ContainerGone { id } => {
+            Fact::ContainerGone { id, .. } => {
                 assert!(self.containers.remove(&id).is_some(), "{id} was never told");
             }
             other => panic!("no fact of this source: {other:?}"),

@@ -33,7 +33,7 @@ fn shown(facts: &[Fact]) -> String {
         Fact::Pod(pod) => format!("+{}/{}", pod.uid, pod.name),
         Fact::PodGone { uid, .. } => format!("-{uid}"),
         Fact::Container(container) => format!("+c{}", container.id),
-        Fact::ContainerGone { id } => format!("-c{id}"),
+        Fact::ContainerGone { id, .. } => format!("-c{id}"),
         other => panic!("{other:?}"),
     };
     facts.iter().map(word).collect::<Vec<_>>().join(" ")
@@ -125,7 +125,7 @@ proptest! {
                     Fact::Pod(pod) => { pods.insert(pod.uid.clone(), pod); }
                     Fact::PodGone { uid, .. } => prop_assert!(pods.remove(&uid).is_some()),
                     Fact::Container(container) => { containers.insert(container.id.clone()); }
-                    Fact::ContainerGone { id } => prop_assert!(containers.remove(&id)),
+                    Fact::ContainerGone { id, .. } => prop_assert!(containers.remove(&id)),
                     _ => {}
                 }
             }

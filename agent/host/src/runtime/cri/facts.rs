@@ -21,7 +21,8 @@ pub(super) fn pod(status: &PodSandboxStatus) -> Option<PodFacts> {
     })
 }
 
-fn uid(status: &PodSandboxStatus) -> Text {
+/// Uid of a sandbox's pod; empty: none.
+pub(super) fn uid(status: &PodSandboxStatus) -> Text {
     status.metadata.as_ref().map_or(Text::EMPTY, |metadata| word(&metadata.uid))
 }
 

@@ -94,6 +94,9 @@ pub(super) struct Container {
     pub(super) id: String,
     #[prost(string, tag = "2")]
     pub(super) sandbox_id: String,
+    /// 0 created, 1 running, 2 exited.
+    #[prost(int32, tag = "6")]
+    pub(super) state: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

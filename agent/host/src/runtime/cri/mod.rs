@@ -8,7 +8,7 @@ mod client;
 mod facts;
 mod messages;
 
-use super::{AT_ONCE, LONGEST_WAIT, PATIENCE, Place, Question, rest};
+use super::{LONGEST_WAIT, Place, Question, answer_all, rest};
 use crate::body::shown;
 use crate::pace::Pace;
 use crate::sources::SourceState;
@@ -67,22 +67,9 @@ async fn follow(
         }
     };
     // Beside the listing, which may take long: an event waits for each answer.
-    let answering = async {
-        let mut under_way = tokio::task::JoinSet::new();
-        loop {
-            tokio::select! {
-                question = questions.recv(), if under_way.len() < AT_ONCE => {
-                    let Some(question) = question else { return };
-                    let teller = teller.clone();
-                    under_way.spawn(async move { teller.answer(question).await });
-                }
-                Some(_) = under_way.join_next() => {}
-            }
-        }
-    };
     tokio::select! {
         ended = listing => ended,
-        () = answering => Ok(()),
+        () = answer_all(&teller, questions) => Ok(()),
     }
 }
 
@@ -90,6 +77,8 @@ async fn follow(
 struct Told {
     /// Uid of a sandbox's pod; of a container nothing.
     uid: Text,
+    /// How far a container was; of a sandbox 0.
+    state: i32,
     /// Since the last connect.
     fresh: bool,
 }
@@ -115,20 +104,21 @@ impl Known {
         let containers = teller.client.containers(None).await?;
         let mut taken = self.forget(teller, &sandboxes, &containers).await;
         for sandbox in sandboxes {
-            if wants(&self.sandboxes, &sandbox.id, most)
+            if wants(&self.sandboxes, &sandbox.id, 0, most)
                 && let Some((told, status)) = teller.tell_sandbox(&sandbox.id).await?
             {
                 taken &= told;
-                let uid = status.metadata.map_or(Text::EMPTY, |metadata| Text::from(metadata.uid));
-                self.sandboxes.insert(sandbox.id, Told { uid, fresh: true });
+                let uid = facts::uid(&status);
+                self.sandboxes.insert(sandbox.id, Told { uid, state: 0, fresh: true });
             }
         }
         for container in containers {
-            if wants(&self.containers, &container.id, most)
+            if wants(&self.containers, &container.id, container.state, most)
                 && let Some(told) = teller.tell_container(&container.id, &container.sandbox_id).await?
             {
                 taken &= told;
-                self.containers.insert(container.id, Told { uid: Text::EMPTY, fresh: true });
+                self.containers
+                    .insert(container.id, Told { uid: Text::EMPTY, state: container.state, fresh: true });
             }
         }
         Ok(taken)
@@ -139,13 +129,13 @@ impl Known {
         let mut taken = true;
         let listed: HashSet<&str> = containers.iter().map(|one| one.id.as_str()).collect();
         for (id, _) in self.containers.extract_if(.., |id, _| !listed.contains(id.as_str())) {
-            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
+            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id), source: Source::Cri }).await;
         }
         let listed: HashSet<&str> = sandboxes.iter().map(|one| one.id.as_str()).collect();
         let gone: Vec<(String, Told)> =
             self.sandboxes.extract_if(.., |id, _| !listed.contains(id.as_str())).collect();
         for (id, Told { uid, .. }) in gone {
-            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id) }).await;
+            taken &= teller.tell(Fact::ContainerGone { id: Text::from(id), source: Source::Cri }).await;
             // A pod that was started anew has another sandbox by now.
             if !uid.is_empty() && !self.sandboxes.values().any(|other| other.uid == uid) {
                 taken &= teller.tell(Fact::PodGone { uid, source: Source::Cri }).await;
@@ -155,9 +145,9 @@ impl Known {
     }
 }
 
-/// Not told since the last connect, and there is room for it.
-fn wants(known: &BTreeMap<String, Told>, id: &str, most: usize) -> bool {
-    known.get(id).map_or(known.len() < most, |told| !told.fresh)
+/// Not told since the last connect, or before it started; and there is room for it.
+fn wants(known: &BTreeMap<String, Told>, id: &str, state: i32, most: usize) -> bool {
+    known.get(id).map_or(known.len() < most, |told| !told.fresh || told.state != state)
 }
 
 /// Asks for one thing and tells it.
@@ -208,24 +198,17 @@ impl Teller {
         taken &= self.tell(Fact::Container(Arc::new(told))).await;
         Ok(Some(taken))
     }
+}
 
-    async fn answer(&self, question: Question) {
-        let Ok(id) = str::from_utf8(question.id.as_bytes()) else { return };
-        for wait in PATIENCE {
-            if question.is_answered() {
-                return;
-            }
-            match self.find(id).await {
-                Ok(true) => return question.answered(),
-                // A sandbox is in the list when its creation has ended, and its first program has run by then.
-                Ok(false) => tokio::time::sleep(wait).await,
-                // The source's own task meets the same fault and tells it.
-                Err(_) => return,
-            }
-        }
+impl super::Teller for Teller {
+    /// A sandbox is in the list when its creation has ended, and its first program has run by then.
+    async fn find(&self, id: &str) -> Result<bool, ()> {
+        self.look_up(id).await.map_err(drop)
     }
+}
 
-    async fn find(&self, id: &str) -> Result<bool, Fault> {
+impl Teller {
+    async fn look_up(&self, id: &str) -> Result<bool, Fault> {
         if let Some(found) = self.client.containers(Some(id)).await?.into_iter().find(|one| one.id == id) {
             return Ok(self.tell_container(id, &found.sandbox_id).await?.is_some());
         }

@@ -2,10 +2,12 @@
 
 use super::facts::{self, Inspected};
 use crate::body::{self, BodyFault, Lines, shown};
+use hostward_event::Text;
 use hostward_event::workload::{ContainerFacts, Source};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,15 +129,19 @@ impl Api {
         Ok(shown(&format!("{name} {}", told.version)))
     }
 
-    /// Ids of all containers, running or not; those that were made last come first.
-    pub(super) async fn list(&self, most: usize) -> Result<Vec<String>, ApiFault> {
+    /// Ids of all containers, running or not.
+    pub(super) async fn list(&self) -> Result<BTreeSet<Text>, ApiFault> {
         let listed: Vec<Listed> = self.get("/containers/json?all=true").await?;
-        Ok(listed.into_iter().map(|one| one.id).filter(|id| facts::is_id(id)).take(most).collect())
+        Ok(listed.into_iter().map(|one| one.id).filter(|id| facts::is_id(id)).map(Text::from).collect())
     }
 
     /// All about a container.
     pub(super) async fn inspect(&self, id: &str, source: Source) -> Result<ContainerFacts, ApiFault> {
         let told: Inspected = self.get(&format!("/containers/{id}/json")).await?;
+        // The beginning of an id finds a container as well, and its name does; neither was meant.
+        if told.id() != id {
+            return Err(ApiFault::Missing);
+        }
         let image = told.image_id().filter(|id| facts::is_id(id)).map(str::to_owned);
         let mut facts = told.facts(source);
         if let Some(id) = image {

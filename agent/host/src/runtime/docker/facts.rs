@@ -126,6 +126,10 @@ fn time_ns(text: &str) -> i64 {
 }
 
 impl Inspected {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn image_id(&self) -> Option<&str> {
         self.image.as_deref()
     }
@@ -145,9 +149,7 @@ impl Inspected {
         let command = self.path.into_iter().chain(self.args.unwrap_or_default());
         let id = word(&self.image.unwrap_or_default());
         let mount = |mount: Mounted| Mount {
-            source: Text::from(
-                mount.source.filter(|path| !path.is_empty()).or(mount.name).unwrap_or_default(),
-            ),
+            source: word(&mount.source.filter(|path| !path.is_empty()).or(mount.name).unwrap_or_default()),
             destination: word(&mount.destination.unwrap_or_default()),
             writable: mount.writable.unwrap_or_default(),
             propagation: word(&mount.propagation.unwrap_or_default()),

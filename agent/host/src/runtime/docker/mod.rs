@@ -8,7 +8,7 @@ mod api;
 mod facts;
 
 use super::find::Kind;
-use super::{AT_ONCE, LONGEST_WAIT, PATIENCE, Place, Question, rest};
+use super::{LONGEST_WAIT, Place, Question, Teller, answer_all, rest};
 use crate::pace::Pace;
 use crate::sources::SourceState;
 use api::{Api, ApiFault};
@@ -20,34 +20,42 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// A daemon of which nothing is heard is asked whether it still answers.
+const PULSE: Duration = Duration::from_secs(10);
+
 /// Follows one socket until nobody takes facts any more.
 pub(super) async fn run(place: Place, kind: Kind, mut questions: mpsc::Receiver<Question>) {
     let source = if kind == Kind::Podman { Source::Podman } else { Source::Docker };
     let mut pace = Pace::new(LONGEST_WAIT);
-    place.report(source, SourceState::Connecting, "not asked yet".to_owned(), 0, 0);
+    let mut follower = Follower { place, source, known: BTreeSet::new(), version: String::new() };
+    follower.report(SourceState::Connecting, "not asked yet".to_owned());
     loop {
-        let mut follower = Follower { place: &place, source, known: BTreeSet::new(), version: String::new() };
-        let fault = match follower.follow(&mut questions, &mut pace).await {
+        let fault = match follower.connect(&mut questions, &mut pace).await {
             Ok(()) => return,
             Err(fault) => fault,
         };
-        place.report(source, SourceState::Degraded, fault.to_string(), 0, 0);
+        follower.report(SourceState::Degraded, fault.to_string());
         if !rest(pace.wait(None), &mut questions).await {
             return;
         }
     }
 }
 
-struct Follower<'a> {
-    place: &'a Place,
+struct Follower {
+    place: Place,
     source: Source,
+    /// What was told and is not gone. It outlives a connection, so that what went meanwhile is told.
     known: BTreeSet<Text>,
     version: String,
 }
 
-impl Follower<'_> {
-    /// Ends well when nobody takes facts any more.
-    async fn follow(
+impl Follower {
+    fn report(&self, state: SourceState, why: String) {
+        self.place.report(self.source, state, why, self.known.len(), 0);
+    }
+
+    /// Ends well when nobody takes facts or asks any more.
+    async fn connect(
         &mut self,
         questions: &mut mpsc::Receiver<Question>,
         pace: &mut Pace,
@@ -55,84 +63,98 @@ impl Follower<'_> {
         let limit = Duration::from_millis(self.place.config.timeout_ms);
         let api = Arc::new(Api::new(&self.place.socket, limit)?);
         self.version = api.version().await?;
-        let mut events = api.events().await?;
-        for id in api.list(self.place.config.max_containers).await? {
-            if !self.tell(&api, &id).await? {
+        let asker = Asker { api, source: self.source, facts: self.place.facts.clone() };
+        // Beside what is followed, which may take long: an event waits for each answer.
+        tokio::select! {
+            ended = self.follow(&asker, pace) => ended,
+            () = answer_all(&asker, questions) => Ok(()),
+        }
+    }
+
+    async fn follow(&mut self, asker: &Asker, pace: &mut Pace) -> Result<(), ApiFault> {
+        let mut events = asker.api.events().await?;
+        let listed = asker.api.list().await?;
+        let gone: Vec<Text> = self.known.extract_if(.., |id| !listed.contains(id)).collect();
+        for id in gone {
+            if !self.tell_gone(id).await {
+                return Ok(());
+            }
+        }
+        for id in listed.iter().take(self.place.config.max_containers) {
+            if !self.tell(asker, &id.to_string()).await? {
                 return Ok(());
             }
         }
         pace.reset();
-        self.report();
-        let mut under_way = tokio::task::JoinSet::new();
+        self.report(SourceState::Ok, self.version.clone());
         loop {
-            tokio::select! {
-                line = events.next() => {
-                    let Some(line) = line.map_err(ApiFault::from)? else {
-                        return Err(ApiFault::Network("the events ended".to_owned()));
-                    };
-                    if !self.event(&api, &line).await? {
-                        return Ok(());
-                    }
-                }
-                question = questions.recv(), if under_way.len() < AT_ONCE => {
-                    let Some(question) = question else { return Ok(()) };
-                    let (api, facts, source) = (Arc::clone(&api), self.place.facts.clone(), self.source);
-                    under_way.spawn(async move { answer(&api, source, question, &facts).await });
-                }
-                Some(_) = under_way.join_next() => {}
+            let Ok(line) = tokio::time::timeout(PULSE, events.next()).await else {
+                asker.api.version().await?;
+                continue;
+            };
+            let Some(line) = line.map_err(ApiFault::from)? else {
+                return Err(ApiFault::Network("the events ended".to_owned()));
+            };
+            if !self.event(asker, &line).await? {
+                return Ok(());
             }
         }
     }
 
-    fn report(&self) {
-        self.place.report(self.source, SourceState::Ok, self.version.clone(), self.known.len(), 0);
-    }
-
     /// Tells a container if it is still there. False when nobody takes facts any more.
-    async fn tell(&mut self, api: &Api, id: &str) -> Result<bool, ApiFault> {
-        let facts = match api.inspect(id, self.source).await {
-            Ok(facts) => facts,
-            // It went while it was asked for; Podman says 500 about one that is being removed.
-            Err(ApiFault::Missing | ApiFault::Status(..)) => return Ok(true),
-            Err(fault) => return Err(fault),
-        };
-        self.known.insert(facts.id.clone());
-        Ok(self.place.tell(Fact::Container(Arc::new(facts))).await)
+    async fn tell(&mut self, asker: &Asker, id: &str) -> Result<bool, ApiFault> {
+        let Some(told) = asker.ask(id).await? else { return Ok(true) };
+        if self.known.len() < self.place.config.max_containers {
+            self.known.insert(Text::from(id));
+        }
+        Ok(told)
     }
 
-    async fn event(&mut self, api: &Api, line: &[u8]) -> Result<bool, ApiFault> {
+    async fn tell_gone(&self, id: Text) -> bool {
+        self.place.tell(Fact::ContainerGone { id, source: self.source }).await
+    }
+
+    async fn event(&mut self, asker: &Asker, line: &[u8]) -> Result<bool, ApiFault> {
         let Some(event) = facts::event(line) else { return Ok(true) };
         let taken = match event.action.as_str() {
-            "create" | "start" | "rename" | "update" | "init" => self.tell(api, &event.id).await?,
+            "create" | "start" | "rename" | "update" | "init" => self.tell(asker, &event.id).await?,
             "destroy" | "remove" => {
                 let id = Text::from(event.id);
                 self.known.remove(&id);
-                self.place.tell(Fact::ContainerGone { id }).await
+                self.tell_gone(id).await
             }
             _ => return Ok(true),
         };
-        self.report();
+        self.report(SourceState::Ok, self.version.clone());
         Ok(taken)
     }
 }
 
-async fn answer(api: &Api, source: Source, question: Question, facts: &mpsc::Sender<Fact>) {
-    // An id comes from a cgroup's name, which a container may have chosen.
-    let Some(id) = str::from_utf8(question.id.as_bytes()).ok().filter(|id| facts::is_id(id)) else { return };
-    for wait in PATIENCE {
-        if question.is_answered() {
-            return;
+#[derive(Clone)]
+struct Asker {
+    api: Arc<Api>,
+    source: Source,
+    facts: mpsc::Sender<Fact>,
+}
+
+impl Asker {
+    /// None when there is no such container; false when nobody takes facts any more.
+    async fn ask(&self, id: &str) -> Result<Option<bool>, ApiFault> {
+        match self.api.inspect(id, self.source).await {
+            Ok(facts) => Ok(Some(self.facts.send(Fact::Container(Arc::new(facts))).await.is_ok())),
+            // It went while it was asked for; Podman says 500 about one that is being removed.
+            Err(ApiFault::Missing | ApiFault::Status(..)) => Ok(None),
+            Err(fault) => Err(fault),
         }
-        match api.inspect(id, source).await {
-            Ok(told) => {
-                question.answered();
-                // Nobody takes facts any more: then nobody asks.
-                let _ = facts.send(Fact::Container(Arc::new(told))).await;
-                return;
-            }
-            Err(ApiFault::Missing | ApiFault::Status(..)) => tokio::time::sleep(wait).await,
-            // The source's own task meets the same fault and tells it.
-            Err(_) => return,
+    }
+}
+
+impl Teller for Asker {
+    async fn find(&self, id: &str) -> Result<bool, ()> {
+        // An id comes from a cgroup's name, which a container may have chosen.
+        if !facts::is_id(id) {
+            return Err(());
         }
+        self.ask(id).await.map(|told| told.is_some()).map_err(drop)
     }
 }

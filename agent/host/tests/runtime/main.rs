@@ -1,7 +1,9 @@
-//! The CRI source against a real containerd, and against sockets that misbehave.
+//! Runtimes' sockets: a real containerd, and daemons that misbehave.
 
 #[cfg(test)]
 mod containerd;
+#[cfg(test)]
+mod docker;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

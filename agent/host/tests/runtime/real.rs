@@ -22,7 +22,7 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     let sandbox = containerd.pod(&config);
     let before = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]);
 
-    let mut source = Source::start(&containerd.socket(), 10_000);
+    let mut source = Source::start("cri", &containerd.socket(), 10_000);
     let pod = source.pod(&uid);
     assert_eq!(
         (pod.source, pod.name.to_string(), pod.namespace.to_string()),
@@ -71,6 +71,6 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     });
     containerd.remove(&sandbox);
     source.wait("that the container is gone", |fact| {
-        matches!(fact, Fact::ContainerGone { id } if id.as_bytes() == before.as_bytes()).then_some(())
+        matches!(fact, Fact::ContainerGone { id, .. } if id.as_bytes() == before.as_bytes()).then_some(())
     });
 }

@@ -20,12 +20,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn start(socket: &Path, timeout_ms: u64) -> Self {
+    /// `kind` as the operator writes it before a path.
+    pub(crate) fn start(kind: &str, socket: &Path, timeout_ms: u64) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (facts, told) = mpsc::channel(1024);
         let board = Board::default();
-        let sockets = vec![format!("cri:{}", socket.display())];
+        let sockets = vec![format!("{kind}:{}", socket.display())];
         let config = RuntimeConfig { sockets, timeout_ms, poll_ms: 300, ..RuntimeConfig::default() };
         let runtimes = Runtimes::start(&config, runtime.handle(), facts, board.clone());
         Self { runtimes, board, told, _runtime: runtime }
@@ -76,7 +77,7 @@ impl Source {
     }
 
     pub(crate) fn ask(&self, id: &str) {
-        let runtime = Text::from("containerd");
+        let runtime = Text::EMPTY;
         self.runtimes.ask(&Lookup::Container { id: id.into(), runtime, pod_uid: Text::EMPTY, pid: 1 });
     }
 }
