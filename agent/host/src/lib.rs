@@ -41,8 +41,6 @@ mod packages;
 mod place;
 mod proc;
 mod runtime;
-#[cfg(test)]
-mod skip;
 mod sources;
 mod users;
 

@@ -246,7 +246,7 @@ mod tests {
     fn this_system_is_told_as_dpkg_tells_it() {
         let Ok(query) = Command::new("dpkg-query").args(["-W", "-f=${Version}", "dpkg"]).output() else {
             let test = "packages::this_system_is_told_as_dpkg_tells_it";
-            return crate::skip::skip("dpkg", test, "there is no dpkg-query");
+            return hostward_tests::need::skip("dpkg", test, "there is no dpkg-query");
         };
         let version = String::from_utf8(query.stdout).unwrap();
         let mut packages = Packages::new(Path::new("/"));

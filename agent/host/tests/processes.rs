@@ -4,6 +4,7 @@
 use hostward_event::Text;
 use hostward_event::fact::{Fact, Lookup, SeedProcess};
 use hostward_host::{CgroupMode, Host, boot_ns};
+use hostward_tests::need::skip;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -11,9 +12,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread, time::Duration};
-
-#[path = "../src/skip.rs"]
-mod skip;
 
 /// A child that sleeps, killed when the test ends.
 struct Sleeper(Child);
@@ -70,13 +68,6 @@ fn this_process_is_told_as_it_is() {
     let age_ns = boot_ns() - me.start_boot_ns;
     assert!(age_ns < 600_000_000_000, "started {age_ns} ns ago");
     assert!(!me.cgroup_path.is_empty());
-}
-
-/// Says what was not tested and why; fails where the environment promises that it can be.
-fn skip(test: &str, why: &str) {
-    let required = std::env::var("HOSTWARD_REQUIRE").unwrap_or_default();
-    assert!(!required.contains("kernel"), "{test} cannot run here: {why}");
-    eprintln!("skipped {test}: {why}");
 }
 
 fn file_owner_of_self() -> u32 {
@@ -174,12 +165,12 @@ fn a_cgroup_is_found_by_its_process_and_without_it() {
     let root = match host.hierarchies().mode() {
         CgroupMode::V2 => "/sys/fs/cgroup",
         CgroupMode::Hybrid => "/sys/fs/cgroup/unified",
-        mode => return skip("a_cgroup_is_found_by_its_process_and_without_it", mode.name()),
+        mode => return skip("kernel", "a_cgroup_is_found_by_its_process_and_without_it", mode.name()),
     };
     let name = format!("hostward-test-{}", std::process::id());
     let (outer, inner) = (Path::new(root).join(&name), Path::new(root).join(&name).join("leaf (deleted)x"));
     if let Err(error) = fs::create_dir(&outer) {
-        return skip("a_cgroup_is_found_by_its_process_and_without_it", &error.to_string());
+        return skip("kernel", "a_cgroup_is_found_by_its_process_and_without_it", &error.to_string());
     }
     fs::create_dir(&inner).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +219,7 @@ fn all_processes_are_listed_once_with_init_and_us() {
 fn a_process_with_another_root_has_the_names_in_there() {
     let test = "processes::a_process_with_another_root";
     if !rustix::process::geteuid().is_root() {
-        return skip::skip("root", test, "chroot(2) needs root");
+        return skip("root", test, "chroot(2) needs root");
     }
     let dir = tempfile::tempdir().unwrap();
     let copy = |path: &Path| {

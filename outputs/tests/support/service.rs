@@ -1,7 +1,7 @@
 //! Real servers, started by the scripts that are published beside the repository.
 
+use hostward_tests::need::skip;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -202,20 +202,4 @@ fn outcome(verb: &str, output: std::process::Output) -> Outcome {
 fn facts(told: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     told.lines().filter_map(pair).collect()
-}
-
-/// Tells on the real stderr, and in the file that `HOSTWARD_SKIPS` names, that `test` is skipped.
-///
-/// # Panics
-/// `HOSTWARD_REQUIRE` (a list with commas) names the part: this machine was said to have it.
-pub(crate) fn skip(part: &str, test: &str, reason: &str) {
-    let required = std::env::var("HOSTWARD_REQUIRE").unwrap_or_default();
-    let required = required.split(',').any(|word| word.trim() == part);
-    assert!(!required, "HOSTWARD_REQUIRE says that this machine has `{part}`, and it has not: {reason}");
-    let line = format!("SKIPPED {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("HOSTWARD_SKIPS") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
-    }
 }

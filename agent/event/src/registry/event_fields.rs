@@ -1,9 +1,8 @@
-//! Fields of the event itself, the machine, the agent, the rule that matched.
+//! Fields of the event itself and the rule that matched.
 
 use super::render::{connect, connection_name, open, open_name, raw_result};
 use super::{Arg, ArgKind, Field, Need, Type, Value, flags};
 use crate::event::{Alert, Body};
-use crate::process::CloudFacts;
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
@@ -28,7 +27,7 @@ const ARGUMENTS: &[&str] = &[
     "destination.address",
     "destination.port",
 ];
-const HOST_NAME: &[&str] = &["host.name", "host.hostname", "agent.name", "related.hosts"];
+pub(super) const HOST_NAME: &[&str] = &["host.name", "host.hostname", "agent.name", "related.hosts"];
 const CALLS: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork, EventKind::Open, EventKind::Connect]);
 
 fn list<'e>(words: &[&'static str]) -> Value<'e> {
@@ -39,7 +38,7 @@ fn texts(list: &[Text]) -> Value<'_> {
     Value::some_list(list.iter().map(|text| Cow::Borrowed(text.as_bytes())).collect())
 }
 
-fn some(text: &str) -> Value<'_> {
+pub(super) fn some(text: &str) -> Value<'_> {
     if text.is_empty() { Value::Missing } else { Value::text(text.as_bytes()) }
 }
 
@@ -353,79 +352,6 @@ pub(super) const FIELDS: &[Field] = &[
         EventKind::Connect => "net".into(),
         EventKind::Gap | EventKind::Agent | EventKind::Cgroup => Value::Missing,
     }),
-    Field::new("evt.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
-        .ecs("host.name")
-        .ocsf("device.hostname")
-        .cef("dvchost")
-        .leef("identHostName")
-        .shows(HOST_NAME)
-        .needs(Need::Host),
-    Field::wire("host.hostname", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
-        .shows(HOST_NAME)
-        .needs(Need::Host),
-    Field::wire("host.id", Type::Text, "machine id", |e, _| some(&e.around.host.machine_id))
-        .ocsf("device.uid")
-        .cef("deviceExternalId")
-        .leef("hostId")
-        .needs(Need::Host),
-    Field::wire("host.boot.id", Type::Text, "boot id", |e, _| some(&e.around.host.boot_id))
-        .ocsf("device.boot_uid")
-        .needs(Need::Host),
-    Field::wire(
-        "event.timezone",
-        Type::Text,
-        "time zone of the host, as the tz database names it",
-        |e, _| some(&e.around.host.timezone),
-    )
-    .needs(Need::Host),
-    Field::wire("cloud.provider", Type::Text, "cloud that the host runs in", |e, _| {
-        cloud(e, |c| &c.provider)
-    })
-    .needs(Need::Host),
-    Field::wire("cloud.instance.id", Type::Text, "id of the instance there", |e, _| {
-        cloud(e, |c| &c.instance_id)
-    })
-    .needs(Need::Host),
-    Field::wire("cloud.region", Type::Text, "region there", |e, _| cloud(e, |c| &c.region)).needs(Need::Host),
-    Field::wire("cloud.availability_zone", Type::Text, "zone there", |e, _| {
-        cloud(e, |c| &c.availability_zone)
-    })
-    .needs(Need::Host),
-    Field::wire("host.architecture", Type::Text, "as uname tells", |e, _| some(&e.around.host.architecture))
-        .needs(Need::Host),
-    Field::wire("host.ip", Type::List, "addresses of all interfaces but loopback", |e, _| {
-        let ip = e.around.host.ip.iter();
-        Value::some_list(ip.map(|ip| Cow::Owned(ip.to_string().into_bytes())).collect())
-    })
-    .needs(Need::Host),
-    Field::wire("host.os.type", Type::Text, "always linux", |_, _| "linux".into()).needs(Need::Host),
-    Field::wire("host.os.kernel", Type::Text, "kernel release", |e, _| some(&e.around.host.kernel))
-        .ocsf("device.os.kernel_release")
-        .needs(Need::Host),
-    Field::wire("host.os.name", Type::Text, "name of the distribution", |e, _| some(&e.around.host.os_name))
-        .needs(Need::Host),
-    Field::wire("host.os.full", Type::Text, "name and version", |e, _| some(&e.around.host.os_full))
-        .needs(Need::Host),
-    Field::wire("host.os.platform", Type::Text, "os-release ID", |e, _| some(&e.around.host.os_id))
-        .needs(Need::Host),
-    Field::wire("host.os.version", Type::Text, "os-release VERSION_ID", |e, _| {
-        some(&e.around.host.os_version)
-    })
-    .ocsf("device.os.version")
-    .needs(Need::Host),
-    Field::wire("agent.id", Type::Text, "id of this installation", |e, _| some(&e.around.agent.id))
-        .needs(Need::Agent),
-    Field::wire("agent.ephemeral_id", Type::Text, "new at each start", |e, _| {
-        some(&e.around.agent.ephemeral_id)
-    })
-    .needs(Need::Agent),
-    Field::wire("agent.type", Type::Text, "always hostward", |_, _| "hostward".into()).needs(Need::Agent),
-    Field::wire("agent.name", Type::Text, "name of the host", |e, _| some(&e.around.host.hostname))
-        .shows(HOST_NAME)
-        .needs(Need::Agent),
-    Field::wire("agent.version", Type::Text, "version of hostward", |e, _| some(&e.around.agent.version))
-        .ocsf("metadata.product.version")
-        .needs(Need::Agent),
     Field::wire("data_stream.type", Type::Text, "always logs", |_, _| "logs".into()).needs(Need::Agent),
     Field::wire("data_stream.namespace", Type::Text, "always default", |_, _| "default".into())
         .needs(Need::Agent),
@@ -576,10 +502,6 @@ pub(super) const FIELDS: &[Field] = &[
         .cef("cnt")
         .leef("lostEvents"),
 ];
-
-fn cloud(event: &Event, read: fn(&CloudFacts) -> &String) -> Value<'_> {
-    event.around.host.cloud.as_deref().map_or(Value::Missing, |cloud| some(read(cloud)))
-}
 
 fn gap<'e>(event: &Event, read: fn(crate::raw::Gap) -> Value<'e>) -> Value<'e> {
     if let Body::Gap(gap) = event.body { read(gap) } else { Value::Missing }

@@ -12,6 +12,7 @@ mod container_fields;
 mod event_fields;
 mod file_fields;
 mod flags;
+mod host_fields;
 mod net_fields;
 mod process_fields;
 mod render;
@@ -235,6 +236,7 @@ impl Field {
 static TABLE: LazyLock<Vec<Field>> = LazyLock::new(|| {
     [
         event_fields::FIELDS,
+        host_fields::FIELDS,
         process_fields::FIELDS,
         container_fields::FIELDS,
         file_fields::FIELDS,

@@ -1,8 +1,8 @@
 //! A real kube-apiserver with etcd, started by the script that is published beside the repository. Tests play
 //! the controllers and the kubelet.
 
-use crate::skip::skip;
 use hostward_host::kubernetes::KubernetesConfig;
+use hostward_tests::need::skip;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -11,5 +11,3 @@ mod hostile;
 mod outage;
 mod proxy;
 mod real;
-#[path = "../../src/skip.rs"]
-mod skip;

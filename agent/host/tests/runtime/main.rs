@@ -9,7 +9,4 @@ mod hostile;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
-#[path = "../../src/skip.rs"]
-mod skip;
-#[cfg(test)]
 mod source;

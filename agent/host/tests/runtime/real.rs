@@ -1,18 +1,18 @@
 //! What a real containerd tells.
 
 use crate::containerd::{Containerd, missing};
-use crate::skip;
 use crate::source::Source;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source as Told;
 use hostward_host::SourceState;
+use hostward_tests::need::skip;
 
 /// One test, as a containerd takes seconds to start.
 #[test]
 fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     let name = "pods_and_containers_of_containerd_are_told_as_they_come_and_go";
     if let Some(why) = missing() {
-        return skip::skip("containerd", name, &why);
+        return skip("containerd", name, &why);
     }
     // Pods of an earlier run that was killed may still be there.
     let uid = format!("f4bcdb5f-4b5b-4b5b-9d5c-{:012x}", std::process::id());
