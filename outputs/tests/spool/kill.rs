@@ -5,7 +5,7 @@ use crate::tools::{GRACE, append, config, drain, id_of, names, noise};
 use hostward_outputs::Lane;
 use hostward_outputs::spool::{LaneConfig, Lanes, Reader, Record, Settled, Spool, SpoolConfig};
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -150,21 +150,26 @@ impl Oracle {
         true
     }
 
-    /// Hears the rest. A last line may be cut: it is not counted.
-    fn hear_out(&mut self, lines: impl Iterator<Item = std::io::Result<String>>) {
-        let mut last = None;
-        for line in lines.map_while(Result::ok) {
-            if let Some(whole) = last.replace(line) {
-                self.hear(&whole);
+    /// Hears the rest. A line that the kill cut has no end, and is not counted; a whole one is, also the last: what it
+    /// speaks of may be settled on disk.
+    fn hear_out(&mut self, mut lines: impl BufRead) {
+        let mut line = String::new();
+        while lines.read_line(&mut line).unwrap() > 0 {
+            if let Some(whole) = line.strip_suffix('\n') {
+                self.hear(whole);
             }
+            line.clear();
         }
     }
 
     /// Killed after a pause, from outside. `begun`: not before it has said something.
     fn kill_after(&mut self, pause: Duration, begun: bool) {
         let mut child = self.spawn(|_| {});
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        while begun && !self.hear(&lines.next().expect("the child ended").unwrap()) {}
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        if begun {
+            let first = lines.by_ref().lines().map(Result::unwrap).any(|line| self.hear(&line));
+            assert!(first, "the child ended");
+        }
         let pid = rustix::process::Pid::from_child(&child);
         let killer = std::thread::spawn(move || {
             std::thread::sleep(pause);
@@ -184,8 +189,7 @@ impl Oracle {
                 command.env(BOTH, "1");
             }
         });
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        self.hear_out(lines);
+        self.hear_out(BufReader::new(child.stdout.take().unwrap()));
         let status = child.wait().unwrap();
         assert_eq!(status.signal(), Some(9), "it came to `{point}` {nth} times: {status}");
     }
