@@ -222,6 +222,20 @@ impl Containerd {
         id
     }
 
+    /// A command of containerd's own client, in a namespace.
+    pub(crate) fn ctr(&self, space: &str, args: &[&str]) {
+        let mut command = Command::new("ctr");
+        command.arg("-a").arg(self.socket()).args(["-n", space]).args(args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "ctr {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Puts the test's image into a namespace.
+    pub(crate) fn import(&self, space: &str) {
+        let tar = self.dir.path().join("images/busybox.tar");
+        self.ctr(space, &["images", "import", &tar.display().to_string()]);
+    }
+
     pub(crate) fn remove(&self, sandbox: &str) {
         let id = || Id { id: sandbox.into() };
         let _: Nothing = self.call("/runtime.v1.RuntimeService/StopPodSandbox", id());

@@ -7,6 +7,10 @@ mod docker;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod oci;
+#[cfg(test)]
 mod real;
+#[cfg(test)]
+mod runc;
 #[cfg(test)]
 mod source;
