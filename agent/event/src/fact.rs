@@ -115,7 +115,7 @@ pub enum Fact {
     /// The cgroup of a container, told by the files of the OCI runtime that made it. It counts for this cgroup and
     /// all below whose names tell no container, until [`Fact::ContainerGone`] of [`Source::Oci`].
     CgroupContainer {
-        /// The cgroup.
+        /// The cgroup; 0: it is gone already, and its last records are still to come.
         cgroup_id: u64,
         /// Its path below the hierarchy's root.
         path: Text,

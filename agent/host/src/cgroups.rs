@@ -121,14 +121,15 @@ impl Hierarchies {
         Some(stat(mount.directory(line.path)?).ok()?.st_ino)
     }
 
-    /// Id and path of a cgroup whose directory is told as it is mounted here.
+    /// Id and path of a cgroup whose directory is told as it is mounted here. The id is 0 when it is gone.
     pub(crate) fn path_of(&self, dir: &Path) -> Option<(u64, Text)> {
         let within = self.mounts.iter().filter(|mount| dir.starts_with(&mount.point));
         let mount = within.max_by_key(|mount| mount.point.components().count())?;
         let inner = dir.strip_prefix(&mount.point).ok()?;
         let above = if mount.root == b"/" { &[][..] } else { mount.root.as_slice() };
         let path = [above, b"/", inner.as_os_str().as_bytes()].concat();
-        Some((stat(mount.directory(&path)?).ok()?.st_ino, Text::from(path)))
+        let id = stat(mount.directory(&path)?).map_or(0, |stat| stat.st_ino);
+        Some((id, Text::from(path)))
     }
 
     /// Id of the cgroup with this path, in the hierarchy that the sensor's programs name.

@@ -143,11 +143,11 @@ impl Workloads {
         runtime: &Text,
     ) -> Vec<Arc<Workload>> {
         self.directory.claim(path, container, runtime);
-        if [false, true].into_iter().all(|v1| self.known.find(Key { v1, id: cgroup_id }).is_none()) {
+        if !is_root(cgroup_id) && [false, true].into_iter().all(|v1| self.known.find(Key { v1, id: cgroup_id }).is_none()) {
             // Its first program may be told by the names of leaf and parent alone.
             self.made(cgroup_id, path);
         }
-        let mut changed = self.learn(cgroup_id, path);
+        let mut changed = if is_root(cgroup_id) { Vec::new() } else { self.learn(cgroup_id, path) };
         for known in self.known.values_mut().filter(|known| known.workload.container.is_none()) {
             if is_below(known.workload.path.as_bytes(), path.as_bytes()) {
                 let mut workload = Workload::clone(&known.workload);

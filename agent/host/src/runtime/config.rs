@@ -7,6 +7,20 @@ use std::path::PathBuf;
 /// runc by itself and under Podman and cri-o, under containerd and Docker (a directory for each namespace), and crun.
 const STATE_DIRS: [&str; 4] = ["/run/runc", "/run/containerd/runc", "/run/docker/runtime-runc", "/run/crun"];
 
+/// Whether the stream of container events of CRI is listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CriEvents {
+    /// Where each listener gets all events: containerd from 2.0 on, cri-o from 1.28 on. Before, a listener takes events
+    /// away from the others, of whom the kubelet may be one.
+    #[default]
+    Auto,
+    /// Wherever a runtime has it.
+    Always,
+    /// Nowhere; containers are listed.
+    Never,
+}
+
 /// `[runtime]`: container runtimes that are asked about containers. Every key may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +34,8 @@ pub struct RuntimeConfig {
     pub timeout_ms: u64,
     /// How often containers are listed where the runtime announces none (CRI), ms.
     pub poll_ms: u64,
+    /// Whether the stream of container events of CRI is listened to.
+    pub cri_events: CriEvents,
     /// Directories where OCI runtimes (runc, crun) keep their state, for containers of which no socket tells. Each holds
     /// containers, or directories of containers. Empty: none is looked at.
     pub state_dirs: Vec<PathBuf>,
@@ -34,6 +50,7 @@ impl Default for RuntimeConfig {
             sockets: Vec::new(),
             timeout_ms: 2_000,
             poll_ms: 1_000,
+            cri_events: CriEvents::Auto,
             state_dirs: STATE_DIRS.map(PathBuf::from).into(),
             max_containers: 4_096,
         }

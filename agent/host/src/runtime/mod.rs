@@ -7,7 +7,8 @@
 //! A task looks for the sockets that runtimes are known to have, or that the operator named, every few seconds
 //! and starts one task for each: [`docker`] speaks the HTTP API of Docker and Podman, [`cri`] the gRPC API
 //! of containerd and cri-o. Each tells all containers that it finds, then follows what changes. Docker
-//! and Podman announce a container before its first program runs; of CRI lists are asked again and again. A
+//! and Podman announce a container before its first program runs, and so do CRI runtimes that have a stream of
+//! events; of others lists are asked again and again. A
 //! container that is met and was not told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at
 //! once, and when the last of them says no, [`oci`] looks whether an OCI runtime's files tell of it. Else
 //! [`Fact::ContainerUnknown`] is told.
@@ -33,7 +34,7 @@ mod find;
 mod oci;
 mod question;
 
-pub use config::{RuntimeConfig, RuntimeProblem};
+pub use config::{CriEvents, RuntimeConfig, RuntimeProblem};
 
 use crate::sources::{Board, SourceReport, SourceState};
 use find::{Kind, Socket};
@@ -123,7 +124,9 @@ impl Runtimes {
         let disk = self.disk.as_ref().map(|(asks, _)| asks.clone());
         let question = Question::new(last, disk, self.facts.clone());
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        for source in sources.values().filter(|source| source.kind.may_know(runtime.as_bytes())) {
+        for source in
+            sources.values().filter(|source| source.kind.may_know(runtime.as_bytes(), !pod_uid.is_empty()))
+        {
             // A source that has no room for a question will hardly answer in time.
             let _ = source.questions.try_send(question.clone());
         }

@@ -5,6 +5,10 @@ mod containerd;
 #[cfg(test)]
 mod docker;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod oci;

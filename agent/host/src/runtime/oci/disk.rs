@@ -157,7 +157,7 @@ impl Disk {
     fn cgroup(&mut self, state: &State) -> Option<(u64, Text)> {
         if !state.cgroup_path.is_empty() {
             let path = Text::from(state.cgroup_path.as_str());
-            return self.hierarchies.id_of(&path).map(|id| (id, path));
+            return Some((self.hierarchies.id_of(&path).unwrap_or_default(), path));
         }
         let dir = Path::new(&state.cgroup_dir);
         self.hierarchies.path_of(dir).or_else(|| {
