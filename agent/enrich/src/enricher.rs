@@ -260,6 +260,11 @@ impl Enricher {
                 self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
             }
             Fact::Notice(notice) => self.notice(notice, out),
+            Fact::CgroupContainer { cgroup_id, path, container, runtime } => {
+                for workload in self.workloads.claim(*cgroup_id, path, container, runtime) {
+                    self.table.relocate_cgroup(&workload);
+                }
+            }
             Fact::Container(_)
             | Fact::ContainerGone { .. }
             | Fact::ContainerUnknown { .. }

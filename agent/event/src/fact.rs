@@ -112,6 +112,18 @@ pub enum Fact {
     },
     /// Something about the agent that belongs into the feed: started, rules reloaded, ….
     Notice(Notice),
+    /// The cgroup of a container, told by the files of the OCI runtime that made it. It counts for this cgroup and
+    /// all below whose names tell no container, until [`Fact::ContainerGone`] of [`Source::Oci`].
+    CgroupContainer {
+        /// The cgroup; 0: it is gone already, and its last records are still to come.
+        cgroup_id: u64,
+        /// Its path below the hierarchy's root.
+        path: Text,
+        /// Full id of the container, which [`Fact::Container`] tells about.
+        container: Text,
+        /// Its runtime.
+        runtime: Text,
+    },
 }
 
 /// An event about the agent itself.

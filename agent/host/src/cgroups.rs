@@ -121,6 +121,28 @@ impl Hierarchies {
         Some(stat(mount.directory(line.path)?).ok()?.st_ino)
     }
 
+    /// Id and path of a cgroup whose directory is told as it is mounted here. The id is 0 when it is gone.
+    pub(crate) fn path_of(&self, dir: &Path) -> Option<(u64, Text)> {
+        let within = self.mounts.iter().filter(|mount| dir.starts_with(&mount.point));
+        let mount = within.max_by_key(|mount| mount.point.components().count())?;
+        let inner = dir.strip_prefix(&mount.point).ok()?;
+        let above = if mount.root == b"/" { &[][..] } else { mount.root.as_slice() };
+        let path = [above, b"/", inner.as_os_str().as_bytes()].concat();
+        let id = stat(mount.directory(&path)?).map_or(0, |stat| stat.st_ino);
+        Some((id, Text::from(path)))
+    }
+
+    /// Id of the cgroup with this path, in the hierarchy that the sensor's programs name.
+    pub(crate) fn id_of(&self, path: &Text) -> Option<u64> {
+        let unified = self.mounts.iter().find(|mount| mount.controllers.is_none());
+        let v1 = V1_CONTROLLERS.iter().filter_map(|name| {
+            let has = |mount: &&Mount| mount.controllers.iter().flatten().any(|own| own == name);
+            self.mounts.iter().find(has)
+        });
+        let mut all = unified.into_iter().chain(v1);
+        all.find_map(|mount| Some(stat(mount.directory(path.as_bytes())?).ok()?.st_ino))
+    }
+
     /// The cgroup that the sensor's programs would name for a process with these lines.
     pub(crate) fn cgroup(&self, lines: &[Line<'_>]) -> RawCgroup {
         let unified = lines.iter().copied().find(|line| line.controllers.is_empty());

@@ -50,7 +50,7 @@ pub use hash::{HashFailure, Hasher, Sha256};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};
 pub use packages::{Package, Packages};
-pub use runtime::{RuntimeConfig, RuntimeProblem, Runtimes};
+pub use runtime::{CriEvents, RuntimeConfig, RuntimeProblem, Runtimes};
 pub use sources::{Board, SourceReport, SourceState};
 pub use users::{UserWatch, users};
 

@@ -42,12 +42,19 @@ enum Gone {
 pub(crate) struct Directory {
     containers: Bounded<Text, KnownContainer>,
     pods: Bounded<Text, KnownPod>,
+    /// Id and runtime of the container in a cgroup whose names do not tell it, by the cgroup's path.
+    claims: Bounded<Text, (Text, Text)>,
     gone: VecDeque<(u64, Gone)>,
 }
 
 impl Directory {
     pub(crate) fn new(limit: NonZeroUsize) -> Self {
-        Self { containers: Bounded::new(limit), pods: Bounded::new(limit), gone: VecDeque::new() }
+        Self {
+            containers: Bounded::new(limit),
+            pods: Bounded::new(limit),
+            claims: Bounded::new(limit),
+            gone: VecDeque::new(),
+        }
     }
 
     pub(crate) fn containers(&self) -> usize {
@@ -73,6 +80,24 @@ impl Directory {
         true
     }
 
+    /// Takes in whose cgroup this is, and all below it.
+    pub(crate) fn claim(&mut self, path: &Text, container: &Text, runtime: &Text) {
+        drop(self.claims.insert(path.clone(), (container.clone(), runtime.clone())));
+    }
+
+    /// The container in whose cgroup, or below it, this path lies: the innermost.
+    pub(crate) fn claimed(&self, path: &[u8]) -> Option<Container> {
+        let mut rest = path;
+        while self.claims.len() > 0 && !rest.is_empty() {
+            if let Some((id, runtime)) = self.claims.find(Text::copy(rest)) {
+                let (id, runtime) = (id.clone(), runtime.clone());
+                return Some(Container { id, runtime, ..Container::default() });
+            }
+            rest = rest.get(..rest.iter().rposition(|byte| *byte == b'/')?)?;
+        }
+        None
+    }
+
     /// Takes facts of a pod in; true when something is new.
     pub(crate) fn learn_pod(&mut self, facts: &Arc<PodFacts>) -> bool {
         let Some(known) = self.pods.find_mut(facts.uid.clone()) else {
@@ -92,6 +117,18 @@ impl Directory {
 
     /// Only who is believed can say so: the API forgets a pod while its containers still run.
     pub(crate) fn container_gone(&mut self, id: &Text, source: Source, now_ns: u64) {
+        // What was in its cgroup is remembered with the cgroup; who makes one of this name now is another.
+        if source == Source::Oci {
+            let paths: Vec<Text> = self
+                .claims
+                .iter()
+                .filter(|(_, (container, _))| container == id)
+                .map(|(path, _)| path)
+                .collect();
+            for path in paths {
+                self.claims.remove(path);
+            }
+        }
         if let Some(known) = self.containers.find_mut(id.clone())
             && known.facts.source == source
         {

@@ -134,6 +134,31 @@ impl Workloads {
         changed
     }
 
+    /// Takes in that a cgroup and all below it is a container's; gives the workloads that follow from it.
+    pub(crate) fn claim(
+        &mut self,
+        cgroup_id: u64,
+        path: &Text,
+        container: &Text,
+        runtime: &Text,
+    ) -> Vec<Arc<Workload>> {
+        self.directory.claim(path, container, runtime);
+        if !is_root(cgroup_id) && [false, true].into_iter().all(|v1| self.known.find(Key { v1, id: cgroup_id }).is_none()) {
+            // Its first program may be told by the names of leaf and parent alone.
+            self.made(cgroup_id, path);
+        }
+        let mut changed = if is_root(cgroup_id) { Vec::new() } else { self.learn(cgroup_id, path) };
+        for known in self.known.values_mut().filter(|known| known.workload.container.is_none()) {
+            if is_below(known.workload.path.as_bytes(), path.as_bytes()) {
+                let mut workload = Workload::clone(&known.workload);
+                dress(&self.directory, &mut workload);
+                known.workload = Arc::new(workload);
+                changed.push(known.workload.clone());
+            }
+        }
+        changed
+    }
+
     /// The workload of one process in the root, whose v1 path is known.
     pub(crate) fn in_root(&self, cgroup: &RawCgroup, path: &Text) -> Arc<Workload> {
         if path.is_empty() {
@@ -202,7 +227,15 @@ impl Workloads {
     }
 }
 
+fn is_below(path: &[u8], above: &[u8]) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// The container by its cgroup, where the names tell none, and what is known of it.
 fn dress(directory: &Directory, workload: &mut Workload) {
+    if workload.container.is_none() {
+        workload.container = directory.claimed(workload.path.as_bytes());
+    }
     if let Some(container) = &mut workload.container {
         directory.dress(container);
     }

@@ -1,6 +1,8 @@
 //! The crate as its users see it: records and facts in, events and lookups out.
 
 #[cfg(test)]
+mod claims;
+#[cfg(test)]
 mod context;
 #[cfg(test)]
 mod kernel;

@@ -13,7 +13,7 @@ const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba98765
 const POD: &str = "f4bcdb5f-4b5b-4b5b-9d5c-0a1b2c3d4e5f";
 const SECOND: u64 = 1_000_000_000;
 
-fn facts(source: Source, id: &str, name: &str) -> ContainerFacts {
+pub(crate) fn facts(source: Source, id: &str, name: &str) -> ContainerFacts {
     ContainerFacts {
         source,
         id: id.into(),

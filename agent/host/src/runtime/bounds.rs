@@ -1,4 +1,4 @@
-//! How much of what a runtime tells is kept.
+//! How what a runtime tells is taken over, and how much of it.
 
 use hostward_event::Text;
 use std::collections::BTreeMap;
@@ -38,6 +38,12 @@ pub(super) fn labels(all: impl IntoIterator<Item = (String, String)>) -> BTreeMa
     };
     let pairs = sorted.into_iter().take(MAX_ITEMS).take_while(fits);
     pairs.map(|(key, value)| (Text::from(key), Text::from(value))).collect()
+}
+
+/// A time as RFC 3339 writes it, ns since the epoch; 0: none. The year 1 stands for never.
+pub(super) fn time_ns(text: &str) -> i64 {
+    let time: Option<jiff::Timestamp> = text.parse().ok();
+    time.and_then(|time| i64::try_from(time.as_nanosecond()).ok()).filter(|ns| *ns > 0).unwrap_or(0)
 }
 
 #[cfg(test)]

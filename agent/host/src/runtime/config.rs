@@ -2,6 +2,24 @@
 
 use super::find;
 use serde::Deserialize;
+use std::path::PathBuf;
+
+/// runc by itself and under Podman and cri-o, under containerd and Docker (a directory for each namespace), and crun.
+const STATE_DIRS: [&str; 4] = ["/run/runc", "/run/containerd/runc", "/run/docker/runtime-runc", "/run/crun"];
+
+/// Whether the stream of container events of CRI is listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CriEvents {
+    /// Where each listener gets all events: containerd from 2.0 on, cri-o from 1.28 on. Before, a listener takes events
+    /// away from the others, of whom the kubelet may be one.
+    #[default]
+    Auto,
+    /// Wherever a runtime has it.
+    Always,
+    /// Nowhere; containers are listed.
+    Never,
+}
 
 /// `[runtime]`: container runtimes that are asked about containers. Every key may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -16,13 +34,26 @@ pub struct RuntimeConfig {
     pub timeout_ms: u64,
     /// How often containers are listed where the runtime announces none (CRI), ms.
     pub poll_ms: u64,
-    /// Containers of one socket that are told at the start and followed.
+    /// Whether the stream of container events of CRI is listened to.
+    pub cri_events: CriEvents,
+    /// Directories where OCI runtimes (runc, crun) keep their state, for containers of which no socket tells. Each holds
+    /// containers, or directories of containers. Empty: none is looked at.
+    pub state_dirs: Vec<PathBuf>,
+    /// Containers of one socket, or of all these directories, that are told at the start and followed.
     pub max_containers: usize,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
-        Self { enabled: true, sockets: Vec::new(), timeout_ms: 2_000, poll_ms: 1_000, max_containers: 4_096 }
+        Self {
+            enabled: true,
+            sockets: Vec::new(),
+            timeout_ms: 2_000,
+            poll_ms: 1_000,
+            cri_events: CriEvents::Auto,
+            state_dirs: STATE_DIRS.map(PathBuf::from).into(),
+            max_containers: 4_096,
+        }
     }
 }
 
@@ -44,6 +75,10 @@ impl RuntimeConfig {
             if let Err(why) = find::parse(text) {
                 problems.push(RuntimeProblem { key: "sockets", why });
             }
+        }
+        for path in self.state_dirs.iter().filter(|path| !path.is_absolute()) {
+            let why = format!("{} is no absolute path", path.display());
+            problems.push(RuntimeProblem { key: "state_dirs", why });
         }
         for (key, value) in [("timeout_ms", self.timeout_ms), ("poll_ms", self.poll_ms)] {
             if value < 100 {

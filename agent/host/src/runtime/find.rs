@@ -16,9 +16,10 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Whether a container may be known there whose cgroup names this runtime; an empty name may be any.
-    pub(super) fn may_know(self, runtime: &[u8]) -> bool {
+    pub(super) fn may_know(self, runtime: &[u8], in_pod: bool) -> bool {
         match runtime {
-            b"docker" => self == Self::Docker,
+            // Of pods in Docker cri-dockerd knows more.
+            b"docker" => self == Self::Docker || (self == Self::Cri && in_pod),
             b"podman" => self == Self::Podman,
             b"containerd" | b"cri-o" => self == Self::Cri,
             // A cgroup that names no runtime may be anybody's.
@@ -37,12 +38,13 @@ pub(super) struct Socket {
 }
 
 /// /var/run is /run since systemd came.
-const KNOWN: [(Kind, &str); 8] = [
+const KNOWN: [(Kind, &str); 9] = [
     (Kind::Cri, "/run/containerd/containerd.sock"),
     (Kind::Cri, "/run/k3s/containerd/containerd.sock"),
     (Kind::Cri, "/var/snap/microk8s/common/run/containerd.sock"),
     (Kind::Cri, "/run/k0s/containerd.sock"),
     (Kind::Cri, "/run/crio/crio.sock"),
+    (Kind::Cri, "/run/cri-dockerd.sock"),
     (Kind::Docker, "/run/docker.sock"),
     (Kind::Docker, "/var/snap/docker/common/run/docker.sock"),
     (Kind::Podman, "/run/podman/podman.sock"),
@@ -86,6 +88,20 @@ fn guess(path: &str) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_known_socket_is_recognised_by_its_own_name_too() {
+        for (kind, path) in KNOWN {
+            assert_eq!(parse(path), Ok((kind, path.into())), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_container_of_docker_in_a_pod_is_known_to_cri_as_well() {
+        assert!(!Kind::Cri.may_know(b"docker", false) && Kind::Cri.may_know(b"docker", true));
+        assert!(Kind::Docker.may_know(b"docker", true) && !Kind::Podman.may_know(b"docker", true));
+        assert!(Kind::Cri.may_know(b"", false) && !Kind::Docker.may_know(b"containerd", true));
+    }
 
     #[test]
     fn a_socket_is_known_by_its_name_or_by_what_stands_before_it() {

@@ -7,9 +7,11 @@
 //! A task looks for the sockets that runtimes are known to have, or that the operator named, every few seconds
 //! and starts one task for each: [`docker`] speaks the HTTP API of Docker and Podman, [`cri`] the gRPC API
 //! of containerd and cri-o. Each tells all containers that it finds, then follows what changes. Docker
-//! and Podman announce a container before its first program runs; of CRI lists are asked again and again. A
-//! container that is met and was not told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at once, and when the last of
-//! them says no, [`Fact::ContainerUnknown`] is told.
+//! and Podman announce a container before its first program runs, and so do CRI runtimes that have a stream of
+//! events; of others lists are asked again and again. A
+//! container that is met and was not told yet is asked for with [`Runtimes::ask`]: by all sockets that may know it at
+//! once, and when the last of them says no, [`oci`] looks whether an OCI runtime's files tell of it. Else
+//! [`Fact::ContainerUnknown`] is told.
 //!
 //! Nothing here is on the event path: questions and facts pass through bounded channels.
 //!
@@ -22,26 +24,28 @@
 //! - *More containers than [`RuntimeConfig::max_containers`]*: the rest is told when it is met.
 //!
 //! # Not here
-//! `ctr` and other users of containerd beside CRI, and OCI runtimes without a daemon: no socket tells of them.
+//! What a cgroup's names tell (`hostward-enrich`).
 
 mod bounds;
 mod config;
 mod cri;
 mod docker;
 mod find;
+mod oci;
+mod question;
 
-pub use config::{RuntimeConfig, RuntimeProblem};
+pub use config::{CriEvents, RuntimeConfig, RuntimeProblem};
 
 use crate::sources::{Board, SourceReport, SourceState};
 use find::{Kind, Socket};
-use hostward_event::Text;
 use hostward_event::fact::{Fact, Lookup};
 use hostward_event::workload::Source;
+use oci::LastResort;
+use question::{Question, Teller, answer_all, rest};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -54,97 +58,6 @@ const QUESTIONS: usize = 1024;
 
 /// A source that does not answer is tried again after this long at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long a container that is not there yet is asked for: a runtime names it in a cgroup a moment before
-/// it is in its list.
-const PATIENCE: [Duration; 5] = [
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-];
-/// Questions that one source asks its runtime at the same time.
-const AT_ONCE: usize = 16;
-
-/// Asks one runtime for one thing and tells it.
-trait Teller: Clone + Send + 'static {
-    /// True when it was found and told. An error is one that the source's own task meets as well, and reports.
-    fn find(&self, id: &str) -> impl Future<Output = Result<bool, ()>> + Send;
-}
-
-/// Answers questions, one beside the other, until nobody asks any more.
-async fn answer_all<T: Teller>(teller: &T, questions: &mut mpsc::Receiver<Question>) {
-    let mut under_way = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            question = questions.recv(), if under_way.len() < AT_ONCE => {
-                let Some(question) = question else { return };
-                under_way.spawn(answer(teller.clone(), question));
-            }
-            Some(_) = under_way.join_next() => {}
-        }
-    }
-}
-
-async fn answer<T: Teller>(teller: T, question: Question) {
-    let Ok(id) = str::from_utf8(question.id.as_bytes()) else { return };
-    let mut waits = PATIENCE.iter();
-    while !question.is_answered() {
-        match (teller.find(id).await, waits.next()) {
-            (Ok(true), _) => return question.answered(),
-            (Ok(false), Some(wait)) => tokio::time::sleep(*wait).await,
-            (Ok(false), None) | (Err(()), _) => return,
-        }
-    }
-}
-
-/// Lets a source rest. Nobody answers meanwhile: whoever asks is told so at once. False when nobody asks any more.
-async fn rest(wait: Duration, questions: &mut mpsc::Receiver<Question>) -> bool {
-    let wait = tokio::time::sleep(wait);
-    tokio::pin!(wait);
-    loop {
-        tokio::select! {
-            () = &mut wait => return true,
-            question = questions.recv() => if question.is_none() { return false },
-        }
-    }
-}
-
-/// A container that was met. When the last copy is dropped and nobody told of it, that is told.
-#[derive(Clone, Debug)]
-struct Question {
-    id: Text,
-    answer: Arc<Answer>,
-}
-
-#[derive(Debug)]
-struct Answer {
-    id: Text,
-    told: AtomicBool,
-    facts: mpsc::Sender<Fact>,
-}
-
-impl Question {
-    /// It was told.
-    fn answered(&self) {
-        self.answer.told.store(true, Ordering::Relaxed);
-    }
-
-    /// Another source told it.
-    fn is_answered(&self) -> bool {
-        self.answer.told.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if !self.told.load(Ordering::Relaxed) {
-            // When there is no room the wait for it ends by itself.
-            let _ = self.facts.try_send(Fact::ContainerUnknown { id: self.id.clone() });
-        }
-    }
-}
-
 /// What a source needs.
 #[derive(Clone, Debug)]
 struct Place {
@@ -183,6 +96,7 @@ pub struct Runtimes {
     sources: Sources,
     facts: mpsc::Sender<Fact>,
     finder: JoinHandle<()>,
+    disk: Option<(mpsc::Sender<LastResort>, JoinHandle<()>)>,
 }
 
 impl Runtimes {
@@ -195,18 +109,24 @@ impl Runtimes {
         board: Board,
     ) -> Self {
         let sources = Sources::default();
+        let disk = (config.enabled && !config.state_dirs.is_empty()).then(|| {
+            let (asks, asked) = mpsc::channel(QUESTIONS);
+            (asks, handle.spawn(oci::run(config.clone(), facts.clone(), board.clone(), asked)))
+        });
         let finder = handle.spawn(look(config.clone(), Arc::clone(&sources), facts.clone(), board));
-        Self { sources, facts, finder }
+        Self { sources, facts, finder, disk }
     }
 
     /// Asks all sources that may know a container. Never waits; other questions are not for this.
     pub fn ask(&self, lookup: &Lookup) {
-        let Lookup::Container { id, runtime, .. } = lookup else { return };
-        let answer =
-            Arc::new(Answer { id: id.clone(), told: AtomicBool::new(false), facts: self.facts.clone() });
-        let question = Question { id: id.clone(), answer };
+        let Lookup::Container { id, runtime, pod_uid, .. } = lookup else { return };
+        let last = LastResort { id: id.clone(), pod_uid: pod_uid.clone(), since: Instant::now() };
+        let disk = self.disk.as_ref().map(|(asks, _)| asks.clone());
+        let question = Question::new(last, disk, self.facts.clone());
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        for source in sources.values().filter(|source| source.kind.may_know(runtime.as_bytes())) {
+        for source in
+            sources.values().filter(|source| source.kind.may_know(runtime.as_bytes(), !pod_uid.is_empty()))
+        {
             // A source that has no room for a question will hardly answer in time.
             let _ = source.questions.try_send(question.clone());
         }
@@ -216,6 +136,9 @@ impl Runtimes {
 impl Drop for Runtimes {
     fn drop(&mut self) {
         self.finder.abort();
+        if let Some((_, task)) = &self.disk {
+            task.abort();
+        }
         for source in self.sources.lock().unwrap_or_else(PoisonError::into_inner).values() {
             source.task.abort();
         }

@@ -111,6 +111,19 @@ pub(crate) fn missing() -> Option<String> {
     (!missing.is_empty()).then(|| format!("{} not installed", missing.join(", ")))
 }
 
+/// Programs of another Debian suite's containerd, fetched once into the build directory; an error says why there are none.
+pub(crate) fn programs(suite: &str) -> Result<PathBuf, String> {
+    // Two tests may want the same.
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/containerd");
+    let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runtime/get-containerd.sh");
+    let output = Command::new("bash").arg(fetch).arg(suite).arg(root.join(suite)).output();
+    let output = output.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(root.join(suite).join("usr/bin")) } else { Err(said.trim().to_owned()) }
+}
+
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vm").join(name)
 }
@@ -118,18 +131,25 @@ fn script(name: &str) -> PathBuf {
 /// Dropped, it ends with all its pods.
 pub(crate) struct Containerd {
     dir: tempfile::TempDir,
+    /// Where its programs are looked for first; empty: where all programs are.
+    bin: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Containerd {
     pub(crate) fn start() -> Self {
+        Self::of(PathBuf::new())
+    }
+
+    /// With the programs in this directory.
+    pub(crate) fn of(bin: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let made =
             Command::new("sh").arg(script("mkimages.sh")).arg(dir.path().join("images")).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let containerd = Self { dir, runtime };
+        let containerd = Self { dir, bin, runtime };
         containerd.up();
         containerd
     }
@@ -137,13 +157,39 @@ impl Containerd {
     /// Starts the daemon, again if it was killed.
     pub(crate) fn up(&self) {
         let _ = std::fs::remove_file(self.socket());
-        let status = Command::new("bash")
-            .arg(script("host-cri.sh"))
-            .arg("start")
-            .args([self.dir.path(), &self.dir.path().join("images")])
-            .stdout(Stdio::null())
-            .status();
-        assert!(status.unwrap().success());
+        let mut start = self.command("bash");
+        start.arg(script("host-cri.sh")).arg("start");
+        start.args([self.dir.path(), &self.dir.path().join("images")]);
+        assert!(start.stdout(Stdio::null()).status().unwrap().success());
+    }
+
+    /// A program, of its own version if it is one of its own.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        if self.bin.is_dir() {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let all = std::iter::once(self.bin.clone()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(all).unwrap());
+        }
+        command
+    }
+
+    /// Major and minor version.
+    pub(crate) fn version(&self) -> (u32, u32) {
+        let output = self.command("sh").args(["-c", "containerd --version"]).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        let version = told.split(' ').nth(2).unwrap().trim_start_matches('v');
+        let mut numbers = version.split('.').map(|number| number.parse().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
+    /// Gives the test's image a digest, as one has that was pulled by it.
+    pub(crate) fn digest(&self) -> String {
+        let image = "docker.io/bench/busybox";
+        let list = self.ctr("k8s.io", &["images", "ls", &format!("name=={image}:1")]);
+        let digest = list.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
+        self.ctr("k8s.io", &["images", "tag", &format!("{image}:1"), &format!("{image}@{digest}")]);
+        digest.to_owned()
     }
 
     pub(crate) fn kill(&self) {
@@ -206,6 +252,23 @@ impl Containerd {
         name: &str,
         command: &[&str],
     ) -> String {
+        let id = self.create(sandbox, config, name, command);
+        self.launch(&id);
+        id
+    }
+
+    pub(crate) fn launch(&self, id: &str) {
+        let _: Nothing = self.call("/runtime.v1.RuntimeService/StartContainer", Id { id: id.into() });
+    }
+
+    /// Makes a container that does not run yet.
+    pub(crate) fn create(
+        &self,
+        sandbox: &str,
+        config: &SandboxConfig,
+        name: &str,
+        command: &[&str],
+    ) -> String {
         let container = ContainerConfig {
             metadata: Some(Id { id: name.into() }),
             image: Some(Image { image: "docker.io/bench/busybox:1".into() }),
@@ -217,9 +280,22 @@ impl Containerd {
             config: Some(container),
             sandbox_config: Some(config.clone()),
         };
-        let id = self.call::<_, Id>("/runtime.v1.RuntimeService/CreateContainer", request).id;
-        let _: Nothing = self.call("/runtime.v1.RuntimeService/StartContainer", Id { id: id.clone() });
-        id
+        self.call::<_, Id>("/runtime.v1.RuntimeService/CreateContainer", request).id
+    }
+
+    /// A command of containerd's own client, in a namespace.
+    pub(crate) fn ctr(&self, space: &str, args: &[&str]) -> String {
+        let mut command = Command::new("ctr");
+        command.arg("-a").arg(self.socket()).args(["-n", space]).args(args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "ctr {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Puts the test's image into a namespace.
+    pub(crate) fn import(&self, space: &str) {
+        let tar = self.dir.path().join("images/busybox.tar");
+        self.ctr(space, &["images", "import", &tar.display().to_string()]);
     }
 
     pub(crate) fn remove(&self, sandbox: &str) {
@@ -233,7 +309,7 @@ impl Drop for Containerd {
     fn drop(&mut self) {
         // The script ends containers through the daemon: one that was killed has to be there once more.
         if std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
-            let mut start = Command::new("bash");
+            let mut start = self.command("bash");
             start.arg(script("host-cri.sh")).arg("start");
             drop(start.args([self.dir.path(), &self.dir.path().join("images")]).output());
         }

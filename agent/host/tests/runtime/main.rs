@@ -5,8 +5,16 @@ mod containerd;
 #[cfg(test)]
 mod docker;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod oci;
+#[cfg(test)]
 mod real;
+#[cfg(test)]
+mod runc;
 #[cfg(test)]
 mod source;

@@ -1,7 +1,8 @@
 //! The few calls that are made.
 
 use super::messages::{
-    Container, ContainerStatusResponse, Filter, ListContainersResponse, ListPodSandboxResponse, ListRequest,
+    Container, ContainerEvent, ContainerStatusResponse, EventsRequest, Filter, Image, ImageSpec,
+    ImageStatusRequest, ImageStatusResponse, ListContainersResponse, ListPodSandboxResponse, ListRequest,
     PodSandbox, PodSandboxStatus, PodSandboxStatusResponse, StatusRequest, VersionRequest, VersionResponse,
 };
 use crate::body::shown;
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 /// An answer is no longer; the list of 4,096 containers has some 4 MiB.
@@ -117,6 +118,23 @@ impl Client {
     pub(super) async fn container(&self, id: &str) -> Result<ContainerStatusResponse, Fault> {
         let request = StatusRequest { id: id.to_owned(), verbose: true };
         self.call("/runtime.v1.RuntimeService/ContainerStatus", request).await
+    }
+
+    /// The image of this name or id.
+    pub(super) async fn image(&self, image: &str) -> Result<Image, Fault> {
+        let request = ImageStatusRequest { image: Some(ImageSpec { image: image.to_owned() }) };
+        let answer: ImageStatusResponse = self.call("/runtime.v1.ImageService/ImageStatus", request).await?;
+        answer.image.ok_or(Fault::Missing)
+    }
+
+    /// What happens to containers from now on. There is no deadline: a server may say nothing at all until
+    /// something happens.
+    pub(super) async fn events(self) -> Result<Streaming<ContainerEvent>, Fault> {
+        let mut grpc = self.grpc;
+        grpc.ready().await.map_err(|error| Fault::Network(shown(&error.to_string())))?;
+        let path = PathAndQuery::from_static("/runtime.v1.RuntimeService/GetContainerEvents");
+        let codec = ProstCodec::<EventsRequest, ContainerEvent>::default();
+        Ok(grpc.server_streaming(Request::new(EventsRequest {}), path, codec).await?.into_inner())
     }
 }
 

@@ -133,6 +133,9 @@ pub(super) struct ContainerStatus {
     pub(super) labels: HashMap<String, String>,
     #[prost(message, repeated, tag = "14")]
     pub(super) mounts: Vec<Mount>,
+    /// Since Kubernetes 1.29.
+    #[prost(string, tag = "17")]
+    pub(super) image_id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -142,4 +145,43 @@ pub(super) struct ContainerStatusResponse {
     /// What the runtime knows besides, as JSON.
     #[prost(map = "string, string", tag = "2")]
     pub(super) info: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EventsRequest {}
+
+/// One of the stream of container events, which has those of sandboxes, too.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ContainerEvent {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    /// 0 created, 1 started, 2 stopped, 3 deleted.
+    #[prost(int32, tag = "2")]
+    pub(super) kind: i32,
+    #[prost(message, optional, tag = "4")]
+    pub(super) sandbox: Option<PodSandboxStatus>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) containers: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ImageStatusRequest {
+    #[prost(message, optional, tag = "1")]
+    pub(super) image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Image {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(super) tags: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) digests: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ImageStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) image: Option<Image>,
 }

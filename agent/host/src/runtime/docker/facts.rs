@@ -1,6 +1,6 @@
 //! From what the API answers to facts. Field names are those of Docker's API 1.24 and later.
 
-use crate::runtime::bounds::{MAX_ITEMS, labels, texts, word};
+use crate::runtime::bounds::{MAX_ITEMS, labels, texts, time_ns, word};
 use hostward_event::Text;
 use hostward_event::workload::{ContainerFacts, ImageFacts, Mount, Source};
 use serde::Deserialize;
@@ -117,12 +117,6 @@ pub(super) fn digests(named: &[String]) -> Vec<Text> {
     all.sort();
     all.dedup();
     all
-}
-
-/// RFC 3339; the year 1 stands for never.
-fn time_ns(text: &str) -> i64 {
-    let time: Option<jiff::Timestamp> = text.parse().ok();
-    time.and_then(|time| i64::try_from(time.as_nanosecond()).ok()).filter(|ns| *ns > 0).unwrap_or(0)
 }
 
 impl Inspected {
