@@ -6,10 +6,10 @@ state=/var/lib/hostward
 bad=0
 
 check() { # NAME COMMAND…
-    local name=$1 said
+    local name=$1 began=$SECONDS said
     shift
     if said=$("$@" 2>&1); then
-        echo "ok   $name"
+        echo "ok   $name ($((SECONDS - began)) s)"
     else
         echo "FAIL $name: $*"
         printf '%s\n' "$said" | tail -n 20 | sed 's/^/     /'

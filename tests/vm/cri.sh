@@ -22,7 +22,7 @@ cri_call() {
         --header 'content-type: application/grpc' --header 'te: trailers' --data-binary @/run/cri.request \
         --dump-header /run/cri.headers --output /run/cri.answer "http://cri/runtime.v1.RuntimeService/$method" || return
     # In the headers stand the trailers, too, in which gRPC tells how it went.
-    grep -qi '^grpc-status: 0' /run/cri.headers || { cat /run/cri.headers; return 1; }
+    grep -qi '^grpc-status: 0' /run/cri.headers || { cat /run/cri.headers >&2; return 1; }
     grep -aoE '[0-9a-f]{64}' /run/cri.answer || true
 }
 
@@ -47,6 +47,6 @@ cri_start() {
     for id; do command+=$(cri_string 3 "$id"); done
     id=$(cri_call CreateContainer "$(cri_string 1 "$sandbox")" "$(cri_message 2 "$(cri_message 1 "$(cri_string 1 "$name")")" \
         "$(cri_message 2 "$(cri_string 1 docker.io/bench/busybox:1)")" "$command" "$(cri_pair 9 tier front)")" \
-        "$(cri_message 3 "$pod")") || { printf '%s\n' "$id"; return 1; }
+        "$(cri_message 3 "$pod")") || return
     cri_call StartContainer "$(cri_string 1 "$id")" && printf '%s\n' "$id"
 }
