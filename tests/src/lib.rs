@@ -35,7 +35,7 @@ mod receiver;
 pub mod wait;
 
 pub use agent::{Agent, Setup};
-pub use engine::{Engine, Kind};
+pub use engine::{Engine, Kind, images};
 pub use feed::{Feed, Record};
 pub use need::{Part, lacks};
 pub use receiver::Receiver;

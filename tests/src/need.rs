@@ -18,6 +18,8 @@ pub enum Part {
     Docker,
     /// Podman, and what makes the test image.
     Podman,
+    /// What makes the test images for a container runtime in a guest.
+    Images,
 }
 
 impl Part {
@@ -29,6 +31,7 @@ impl Part {
             Self::Mount => "mount",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Images => "images",
         }
     }
 
@@ -48,6 +51,7 @@ impl Part {
             Self::Vm => vm_missing(),
             Self::Docker => runtime_missing(&["dockerd", "docker", "runc"]),
             Self::Podman => runtime_missing(&["podman", "runc"]),
+            Self::Images => runtime_missing(&[]),
             Self::Mount => match capabilities() {
                 Some(caps) if caps & CAP_SYS_ADMIN != 0 => None,
                 _ => Some("mounting needs CAP_SYS_ADMIN: run as root".into()),
