@@ -50,7 +50,7 @@ fn named(test: &str, mode: &str, kernel_words: &str) -> Result<()> {
     workloads_are_listed(&ran)
 }
 
-/// Every event of the containers has its owner when it is first sent.
+/// Every event of the containers has its owner when it is first sent; of a sandbox when it is known.
 fn containers_are_named(ran: &Ran, feed: &[Record], mode: &str) -> Result<()> {
     let [sandbox, stays] = [ran.file("sandbox")?, ran.file("stays")?];
     let of = |id: &str| feed.iter().filter(|record| record.text("container.id") == Some(id.trim())).collect();
@@ -68,15 +68,22 @@ fn containers_are_named(ran: &Ran, feed: &[Record], mode: &str) -> Result<()> {
     let all: Vec<_> = feed.iter().filter(|record| record.field("container").is_some()).collect();
     let ours = of_sandbox.len() + of_stays.len() + of_short.len();
     ensure!(all.len() == ours, "{} events of containers, of ours {ours}: {all:#?}", all.len());
-    for record in all {
+    // A sandbox is in CRI's list when all of its creation has ended. Emulated, that may take longer than anybody
+    // asks for it; then its events say what they lack, and an update follows.
+    let is_partial = |record: &Record| record.field("hostward.enrichment.partial").is_some();
+    let late = of_sandbox.iter().filter(|record| is_partial(record)).count();
+    let update = of_sandbox.iter().any(|record| record.is("update") && in_pod(record).is_ok());
+    ensure!(late == 0 || update, "no update follows: {of_sandbox:#?}");
+    for record in of_sandbox.into_iter().filter(|record| !is_partial(record)) {
         in_pod(record).with_context(|| format!("{record:#?}"))?;
     }
     for record in of_stays.into_iter().chain(of_short) {
-        in_container(record, mode).with_context(|| format!("{record:#?}"))?;
+        in_pod(record).and_then(|()| in_container(record, mode)).with_context(|| format!("{record:#?}"))?;
     }
     let status: Value = serde_json::from_str(&ran.file("status.json")?)?;
     let count = |name: &str| status["context"][name].as_u64();
-    ensure!(count("partial") == Some(0) && count("complete") > Some(0), "{}", status["context"]);
+    let told = count("partial") == Some(u64::try_from(late)?) && count("complete") > Some(0);
+    ensure!(told, "{late} events were partial, and the status has {}", status["context"]);
     Ok(())
 }
 

@@ -26,10 +26,11 @@ for image in busybox pause; do
     must "the image $image is there" ctr -n k8s.io images import $image.tar
 done
 
-# --- the agent, installed beside it. Emulated, containerd takes ten times as long to answer: so may events wait.
+# --- the agent, installed beside it (by apt, which takes longer, it is in life.sh). Emulated, containerd takes ten
+# times as long to answer: so long may it take, and events wait.
 mkdir -p /etc/hostward/conf.d
-printf '[enrich]\ncontext_wait_ms = 20000\n' > /etc/hostward/conf.d/emulated.toml
-must "apt installs" apt-get install -y ./hostward.deb
+printf '[enrich]\ncontext_wait_ms = 20000\n[runtime]\ntimeout_ms = 20000\n' > /etc/hostward/conf.d/emulated.toml
+must "dpkg installs" dpkg --install hostward.deb
 must "the service becomes active" soon systemctl is-active $unit
 source_is_ok() { hostward workloads --json | tr -d ' \n' | grep -q '"source":"cri","at":"/run/containerd/containerd.sock","state":"ok"'; }
 must "it found the socket of containerd" soon source_is_ok
