@@ -18,6 +18,10 @@ pub enum Part {
     Docker,
     /// Podman, and what makes the test image.
     Podman,
+    /// containerd with its client and runc, and what makes the test image.
+    Containerd,
+    /// runc, and a busybox for its containers.
+    Runc,
 }
 
 impl Part {
@@ -29,6 +33,8 @@ impl Part {
             Self::Mount => "mount",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::Runc => "runc",
         }
     }
 
@@ -48,6 +54,8 @@ impl Part {
             Self::Vm => vm_missing(),
             Self::Docker => runtime_missing(&["dockerd", "docker", "runc"]),
             Self::Podman => runtime_missing(&["podman", "runc"]),
+            Self::Containerd => runtime_missing(&["containerd", "ctr", "runc"]),
+            Self::Runc => runtime_missing(&["runc"]),
             Self::Mount => match capabilities() {
                 Some(caps) if caps & CAP_SYS_ADMIN != 0 => None,
                 _ => Some("mounting needs CAP_SYS_ADMIN: run as root".into()),
