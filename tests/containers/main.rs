@@ -41,22 +41,22 @@ fn sources(agent: &Agent) -> Result<Value> {
 fn wait_for_source(agent: &Agent, wanted: &str) -> Result<Value> {
     until(&format!("the source to be {wanted}"), SOON, || {
         let found = socket(&sources(agent)?);
-        Ok((found["state"] == wanted).then_some(found))
+        Ok((found.get("state") == Some(&Value::from(wanted))).then_some(found))
     })
 }
 
 /// The source that has a socket; files of OCI runtimes are others.
 fn socket(found: &Value) -> Value {
-    let mut all = found["sources"].as_array().into_iter().flatten().cloned();
-    all.find(|source| source["source"] != "oci").unwrap_or_default()
+    let mut all = found.get("sources").and_then(Value::as_array).into_iter().flatten().cloned();
+    all.find(|source| source.get("source") != Some(&Value::from("oci"))).unwrap_or_default()
 }
 
 /// What `hostward workloads` tells of a container, once it has this name.
 fn row(agent: &Agent, name: &str) -> Result<Value> {
     until(&format!("the workload {name}"), SOON, || {
         let found = sources(agent)?;
-        let mut rows = found["workloads"].as_array().into_iter().flatten().cloned();
-        Ok(rows.find(|row| row["container"]["name"] == name))
+        let mut rows = found.get("workloads").and_then(Value::as_array).into_iter().flatten().cloned();
+        Ok(rows.find(|row| row.pointer("/container/name") == Some(&Value::from(name))))
     })
 }
 

@@ -163,7 +163,8 @@ fn newer(suite: &str, cri_events: CriEvents, name: &str) {
 
 fn follow(containerd: Containerd, cri_events: CriEvents) {
     let has_stream = containerd.version().unwrap() >= (1, 7);
-    let uid = format!("e7e2{:04x}-4b5b-4b5b-9d5c-{:012x}", containerd.version().unwrap().0, std::process::id());
+    let uid =
+        format!("e7e2{:04x}-4b5b-4b5b-9d5c-{:012x}", containerd.version().unwrap().0, std::process::id());
     let digest = containerd.digest().unwrap();
     let poll_ms = if has_stream { NEVER_AGAIN } else { 300 };
     let mut source = listening(&containerd.socket(), cri_events, poll_ms);

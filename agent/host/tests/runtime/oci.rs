@@ -38,12 +38,14 @@ fn a_container_of_runc_is_told_before_its_program_runs() {
     assert_eq!((facts.source, facts.runtime.to_string()), (Told::Oci, "runc".into()));
     assert_eq!(source.wait_for(SourceState::Ok).containers, 1);
 
-    let bundle = runc.bundle("web-1", &sleep, |spec| {
-        spec["annotations"] = json!({"org.example.team": "a"});
-        spec["mounts"].as_array_mut().unwrap().push(json!({
-            "destination": "/srv", "type": "bind", "source": "/tmp", "options": ["rbind", "ro"],
-        }));
-    }).unwrap();
+    let bundle = runc
+        .bundle("web-1", &sleep, |spec| {
+            spec["annotations"] = json!({"org.example.team": "a"});
+            spec["mounts"].as_array_mut().unwrap().push(json!({
+                "destination": "/srv", "type": "bind", "source": "/tmp", "options": ["rbind", "ro"],
+            }));
+        })
+        .unwrap();
     let pid = runc.create("web-1", &bundle).unwrap();
     let (id, path) = source.cgroup("web-1");
     let facts = source.container("web-1");
