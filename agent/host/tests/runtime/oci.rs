@@ -88,7 +88,13 @@ fn containers_that_come_and_go_are_told_and_forgotten() {
         runc.call(&["delete", "--force", &id]).unwrap();
         source.gone(&id);
     }
-    assert_eq!(source.wait_for(SourceState::Ok).containers, 0);
+    // One that was made anew under its id, at once, is another one.
+    runc.create("again", &bundle).unwrap();
+    assert_eq!(source.container("again").command.len(), 2);
+    let other = runc.bundle("other", &["/bin/busybox", "sleep", "600"], |_| {}).unwrap();
+    runc.call(&["delete", "--force", "again"]).unwrap();
+    runc.create("again", &other).unwrap();
+    assert_eq!(source.container("again").command.len(), 3);
 }
 
 #[test]
