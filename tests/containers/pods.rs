@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use hostward_tests::{Agent, Containerd, Part, Record, Runc, Setup, lacks, until};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Containers that start and end, one after the other.
 const SHORT_LIVED: usize = 8;
@@ -25,7 +25,8 @@ fn agent(socket: &Path, states: &[&Path]) -> Result<Agent> {
 /// A program in a container that runs, without the daemon.
 fn exec(id: &str, program: &str) -> Result<()> {
     let root = format!("{STATES}/k8s.io");
-    let status = Command::new("runc").args(["--root", &root, "exec", id, program]).status()?;
+    let status =
+        Command::new("runc").args(["--root", &root, "exec", id, program]).stdout(Stdio::null()).status()?;
     ensure!(status.success(), "runc exec {id} {program}");
     Ok(())
 }
@@ -138,6 +139,18 @@ fn containers_of_ctr_and_of_runc_are_named() -> Result<()> {
     })?;
     ensure!(exec.text("container.runtime") == Some("runc"), "{exec:?}");
     ensure!(exec.text("container.id") == Some("direct"), "{exec:?}");
+
+    // Nobody waits for these to be told, so their first program may come before; their end does not.
+    let ids: Vec<String> = (0..SHORT_LIVED).map(|n| format!("moment-{n}")).collect();
+    for id in &ids {
+        let bundle = runc.bundle(id, &["/bin/busybox", "sleep", "4"], |_| {})?;
+        runc.call(&["run", "--detach", "--bundle", &bundle.display().to_string(), id])?;
+    }
+    for id in &ids {
+        feed.wait(&format!("the end of {id}"), |r| r.is("end") && of(id)(r))?;
+    }
+    let first = |record: &&Record| record.is("exec") && ids.iter().any(|id| of(id)(record));
+    println!("{} of {SHORT_LIVED} had their name at first", feed.records()?.iter().filter(first).count());
 
     let space = format!("hostward-{}", std::process::id());
     let id = format!("busy-{}", std::process::id());

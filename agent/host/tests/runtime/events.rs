@@ -94,7 +94,7 @@ fn a_stream_that_ends_is_opened_again_and_what_went_is_told() {
 
 #[test]
 fn where_there_is_no_stream_it_is_asked_for_once_and_lists_go_on() {
-    for stream in [Stream::Lacking, Stream::Ends] {
+    for stream in [Stream::Lacking, Stream::Ends, Stream::Nonsense] {
         let server = Server::start("another", "1", stream);
         let mut source = listening(&server.path, CriEvents::Auto, 100);
         source.wait_for(SourceState::Ok);
