@@ -1,5 +1,6 @@
 //! Containers of runc itself: a state directory, bundles and cgroups of their own.
 
+use crate::place;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -98,9 +99,6 @@ impl Drop for Runc {
             let id = entry.file_name().into_string().unwrap_or_default();
             drop(self.command(&["delete", "--force", &id]).status());
         }
-        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        for hierarchy in hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
-            let _ = std::fs::remove_dir(hierarchy.join(self.cgroup.trim_start_matches('/')));
-        }
+        place::remove_cgroup(&self.cgroup);
     }
 }

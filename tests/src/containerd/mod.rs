@@ -31,6 +31,8 @@ pub struct Containerd {
     /// Where its programs are looked for first; none: where all programs are.
     bin: Option<PathBuf>,
     runtime: tokio::runtime::Runtime,
+    /// Namespaces beside Kubernetes' own.
+    spaces: Mutex<Vec<String>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -54,7 +56,7 @@ impl Containerd {
         let script = place::shared("vm/mkimages.sh");
         let made = Command::new("sh").arg(&script).arg(dir.path().join("images")).output()?;
         ensure!(made.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&made.stderr));
-        let containerd = Self { dir, bin, runtime, _alone };
+        let containerd = Self { dir, bin, runtime, spaces: Mutex::default(), _alone };
         containerd.up()?;
         Ok(containerd)
     }
@@ -130,11 +132,12 @@ impl Containerd {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Puts the test's image into a namespace.
+    /// Puts the test's image into a namespace, which ends with this containerd.
     ///
     /// # Errors
     /// As [`Containerd::ctr`].
     pub fn import(&self, space: &str) -> Result<()> {
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).push(space.to_owned());
         let tar = self.dir.path().join("images/busybox.tar");
         self.ctr(space, &["images", "import", &tar.display().to_string()]).map(drop)
     }
@@ -266,7 +269,17 @@ impl Drop for Containerd {
         if std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
             drop(self.script("start").arg(self.dir.path().join("images")).output());
         }
+        let spaces = std::mem::take(&mut *self.spaces.lock().unwrap_or_else(PoisonError::into_inner));
+        for space in &spaces {
+            for task in self.ctr(space, &["task", "ls", "-q"]).unwrap_or_default().split_whitespace() {
+                drop(self.ctr(space, &["task", "rm", "-f", task]));
+            }
+        }
         drop(self.script("stop").output());
+        for space in &spaces {
+            let _ = std::fs::remove_dir(Path::new("/run/containerd/runc").join(space));
+            place::remove_cgroup(space);
+        }
     }
 }
 
