@@ -313,6 +313,9 @@ pub struct Replay {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Format::Json)]
     pub output: Format,
+    /// Tell on stderr what the stages cost per input on this machine.
+    #[arg(long)]
+    pub cost: bool,
 }
 
 /// Reads `90s`, `10m`, `2h`, `1d`; a bare number is seconds.

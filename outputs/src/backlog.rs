@@ -35,6 +35,8 @@ struct Inner {
     flight: Option<Flight>,
     /// The alerts' own call beside it.
     alert_flight: Option<Flight>,
+    /// Telemetry that was made ready while the last call ran; goes next.
+    ahead: Option<Flight>,
     condition: Condition,
     /// When something was first seen to wait after the last batch.
     waiting_since: Option<Instant>,
@@ -68,6 +70,7 @@ impl Backlog {
         let inner = Inner {
             flight: None,
             alert_flight: None,
+            ahead: None,
             condition: Condition::new(),
             waiting_since: None,
             held_until: None,
@@ -109,6 +112,7 @@ impl Backlog {
         inner.condition.phase = Phase::Sealed;
         self.give_back(inner.flight.take());
         self.give_back(inner.alert_flight.take());
+        self.give_back(inner.ahead.take());
         drop(inner);
         let backlog = self.reader.backlog();
         backlog.alerts.events + backlog.telemetry.events
@@ -128,7 +132,8 @@ impl Backlog {
         let oldest = books.iter().filter_map(|books| books.oldest_unix_ms).min();
         let recent: Vec<_> = books.iter().flat_map(|books| books.recent_drops.iter().copied()).collect();
         let last_drop = recent.iter().max_by_key(|range| range.last_unix_ms);
-        let flying = inner.flight.iter().chain(&inner.alert_flight).flat_map(|flight| &flight.batch.items);
+        let flying = inner.flight.iter().chain(&inner.alert_flight).chain(&inner.ahead);
+        let flying = flying.flat_map(|flight| &flight.batch.items);
         let mut counters = inner.condition.counters.clone();
         counters.push(("dead_letter_files_expired", self.reader.expired_dead_letter_files()));
         SinkStatus {
@@ -195,6 +200,23 @@ impl Backlog {
         }
         let (items, records) = good.into_iter().unzip();
         (Batch { items }, records)
+    }
+
+    /// Puts a batch in flight.
+    fn launch(&self, inner: &mut Inner, flight: Flight, now: Instant) -> Arc<Batch> {
+        let oldest_ms = flight.records.iter().map(|record| record.time_ns() / 1_000_000).min();
+        let is_backlog = oldest_ms.is_some_and(|oldest| unix_ms() - oldest > BACKLOG_AGE_MS);
+        if is_backlog && self.replay_events_per_s > 0 {
+            let telemetry =
+                flight.records.iter().filter(|record| record.lane() == crate::Lane::Telemetry).count();
+            let events = u64::try_from(telemetry).unwrap_or(u64::MAX);
+            let micros = events.saturating_mul(1_000_000) / self.replay_events_per_s;
+            inner.held_until = Some(now + Duration::from_micros(micros));
+        }
+        let batch = Arc::clone(&flight.batch);
+        inner.condition.busy_since = Some(now);
+        inner.flight = Some(flight);
+        batch
     }
 
     /// Settles a flight by the destination's answer.
@@ -269,6 +291,11 @@ impl Supply for Backlog {
             if !std::mem::replace(&mut inner.started, true) {
                 self.hold(&mut inner, now);
             }
+            if backlog.alerts.events == 0
+                && let Some(ahead) = inner.ahead.take()
+            {
+                return Next::Send(self.launch(&mut inner, ahead, now));
+            }
             if backlog.alerts.events + backlog.telemetry.events == 0 {
                 inner.waiting_since = None;
                 return if deadline.is_some() { Next::Finish } else { Next::Wait(None) };
@@ -290,7 +317,8 @@ impl Supply for Backlog {
                 }
             }
             inner.waiting_since = None;
-            let lanes = if held.is_some() { Lanes::AlertsOnly } else { Lanes::Both };
+            let is_alerts_turn = held.is_some() || inner.ahead.is_some();
+            let lanes = if is_alerts_turn { Lanes::AlertsOnly } else { Lanes::Both };
             (lanes, !inner.condition.failing, backlog.alerts.events + backlog.telemetry.events)
         };
         // The disk is read without the lock: status does not wait for it.
@@ -301,23 +329,39 @@ impl Supply for Backlog {
         };
         let records = self.reader.take(lanes, events, bytes);
         let all = u64::try_from(records.len()).is_ok_and(|taken| taken >= everything);
-        let oldest_ms = records.iter().map(|record| record.time_ns() / 1_000_000).min();
-        let telemetry = records.iter().filter(|record| record.lane() == crate::Lane::Telemetry).count();
         let (batch, records) = self.decode(records, in_order && all, now);
         if records.is_empty() {
             return Next::Wait(Some(now + LOOK_AGAIN));
         }
+        let flight = Flight { batch: Arc::new(batch), records };
+        Next::Send(self.launch(&mut self.lock(), flight, now))
+    }
+
+    /// A thread is worth it when a whole batch waits, and it may go at once when its turn comes.
+    fn wants_ahead(&self) -> bool {
+        let inner = self.lock();
+        let is_free =
+            inner.condition.phase == Phase::Open && !inner.condition.failing && inner.ahead.is_none();
+        let is_held = inner.held_until.is_some_and(|until| Instant::now() < until);
+        drop(inner);
+        let waiting = self.reader.backlog().telemetry.events;
+        is_free
+            && !is_held
+            && usize::try_from(waiting).is_ok_and(|waiting| waiting >= self.config.batch_events)
+    }
+
+    fn read_ahead(&self) {
+        let (events, bytes) = (self.config.batch_events, self.config.batch_bytes);
+        let records = self.reader.take(Lanes::TelemetryOnly, events, bytes);
+        let (batch, records) = self.decode(records, false, Instant::now());
+        let flight = Flight { batch: Arc::new(batch), records };
         let mut inner = self.lock();
-        let catching_up = oldest_ms.is_some_and(|oldest| unix_ms() - oldest > BACKLOG_AGE_MS);
-        if catching_up && self.replay_events_per_s > 0 {
-            let events = u64::try_from(telemetry).unwrap_or(u64::MAX);
-            let micros = events.saturating_mul(1_000_000) / self.replay_events_per_s;
-            inner.held_until = Some(now + Duration::from_micros(micros));
+        if inner.condition.phase == Phase::Sealed || flight.records.is_empty() {
+            drop(inner);
+            self.give_back(Some(flight));
+        } else {
+            inner.ahead = Some(flight);
         }
-        let batch = Arc::new(batch);
-        inner.condition.busy_since = Some(now);
-        inner.flight = Some(Flight { batch: Arc::clone(&batch), records });
-        Next::Send(batch)
     }
 
     fn settle(&self, answer: Result<Ack, SendFailure>) {
@@ -328,6 +372,13 @@ impl Supply for Backlog {
         };
         if let Some(flight) = flight {
             self.book(flight, answer);
+        }
+        let mut inner = self.lock();
+        if inner.condition.failing {
+            // Tries are small, and begin with what is oldest.
+            let ahead = inner.ahead.take();
+            drop(inner);
+            self.give_back(ahead);
         }
     }
 
@@ -397,7 +448,7 @@ impl Supply for Backlog {
         if died && inner.condition.phase != Phase::Sealed {
             inner.condition.died();
         }
-        let flights = [inner.flight.take(), inner.alert_flight.take()];
+        let flights = [inner.flight.take(), inner.alert_flight.take(), inner.ahead.take()];
         inner.condition.done = true;
         drop(inner);
         flights.into_iter().for_each(|flight| self.give_back(flight));

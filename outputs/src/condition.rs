@@ -29,6 +29,12 @@ pub(crate) trait Supply: Send + Sync + 'static {
     fn next(&self, now: Instant) -> Next;
     /// Books the answer to the batch in flight. Too late, after the books were closed, it is ignored.
     fn settle(&self, answer: Result<Ack, SendFailure>);
+    /// Whether [`Supply::read_ahead`] is worth a thread now.
+    fn wants_ahead(&self) -> bool {
+        false
+    }
+    /// Makes the next batch ready while one is in flight; called on another thread, once per batch.
+    fn read_ahead(&self) {}
     /// Alerts that wait while a batch is in flight, for the slot that is theirs. They are in flight until
     /// settled; none: nothing waits, or not now.
     fn next_alerts(&self, now: Instant) -> Option<Arc<Batch>>;

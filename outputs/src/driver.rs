@@ -28,7 +28,7 @@ pub(crate) fn run<S: Sink, Q: Supply>(
 ) {
     // Declared first, so that it is dropped last: the sink has flushed by then.
     let finish = Finish(queue);
-    let queue = &*finish.0;
+    let queue = &finish.0;
     runtime.block_on(async {
         let mut sink = make();
         drive(&mut sink, queue).await;
@@ -40,13 +40,13 @@ pub(crate) fn run<S: Sink, Q: Supply>(
     });
 }
 
-async fn drive<S: Sink>(sink: &mut S, queue: &impl Supply) {
+async fn drive<S: Sink>(sink: &mut S, queue: &Arc<impl Supply>) {
     let mut slot = AlertSlot::of(sink);
-    let mut open_again = maintain(sink, queue).await;
+    let mut open_again = maintain(sink, &**queue).await;
     while !queue.ended() {
         match queue.next(Instant::now()) {
             Next::Finish if slot.is_flying() => match until(queue.deadline(), slot.turn()).await {
-                Some(answer) => settle_alerts(queue, answer),
+                Some(answer) => settle_alerts(&**queue, answer),
                 None => return,
             },
             Next::Finish => return,
@@ -61,38 +61,49 @@ async fn drive<S: Sink>(sink: &mut S, queue: &impl Supply) {
             Next::Wait(until) => {
                 let maintain_at = earliest(sink.maintenance_due(), open_again);
                 if maintain_at.is_some_and(|at| at <= Instant::now()) {
-                    open_again = maintain(sink, queue).await;
+                    open_again = maintain(sink, &**queue).await;
                     continue;
                 }
                 match earliest(until, maintain_at) {
                     None => tokio::select! {
                         () = queue.woken() => {}
-                        answer = slot.turn() => settle_alerts(queue, answer),
+                        answer = slot.turn() => settle_alerts(&**queue, answer),
                     },
                     Some(at) => tokio::select! {
                         () = queue.woken() => {}
                         () = sleep_until(at.into()) => {}
-                        answer = slot.turn() => settle_alerts(queue, answer),
+                        answer = slot.turn() => settle_alerts(&**queue, answer),
                     },
                 }
             }
         }
         // Under steady load the driver never waits: what is due is done between two batches.
         if open_again.is_none() && sink.maintenance_due().is_some_and(|at| at <= Instant::now()) {
-            open_again = maintain(sink, queue).await;
+            open_again = maintain(sink, &**queue).await;
         }
     }
 }
 
 /// Awaits a call and lets alerts that come meanwhile overtake it. Wakes to cut it short when closing begins
-/// and its grace period ends.
+/// and its grace period ends. Meanwhile the next batch is made ready on another thread.
 async fn send<'s, S: Sink + 's>(
     sink: &mut S,
     slot: &mut AlertSlot<'s, S>,
-    queue: &impl Supply,
+    queue: &Arc<impl Supply>,
     batch: &crate::Batch,
 ) -> Option<Result<crate::Ack, SendFailure>> {
-    let mut call = std::pin::pin!(sink.send(batch));
+    let ahead = queue.wants_ahead().then(|| {
+        let queue = Arc::clone(queue);
+        tokio::task::spawn_blocking(move || queue.read_ahead())
+    });
+    let mut call = std::pin::pin!(async {
+        let answer = sink.send(batch).await;
+        if let Some(ahead) = ahead {
+            // One that panicked has told so, and its records stay in flight until the next start.
+            let _ = ahead.await;
+        }
+        answer
+    });
     loop {
         slot.launch(|| queue.next_alerts(Instant::now()));
         let deadline = queue.deadline();
@@ -106,7 +117,7 @@ async fn send<'s, S: Sink + 's>(
             biased;
             answer = &mut call => return Some(answer),
             () = end => return None,
-            answer = slot.turn() => settle_alerts(queue, answer),
+            answer = slot.turn() => settle_alerts(&**queue, answer),
             // Pushes wake too; the permit is spent, but the driver looks at the queue anyway.
             () = queue.woken() => {}
         }

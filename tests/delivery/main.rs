@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use hostward_tests::{Agent, Part, Receiver, Setup, binary, child, lacks, wait};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
@@ -195,6 +195,43 @@ fn a_receiver_that_refuses_the_password_holds_events_and_is_told_to_the_others()
     agent.feed().wait("the notice that it is well again", |r| r.is("sink_recovered"))?;
     let report = String::from_utf8(agent.ask(&["status"])?.stdout)?;
     ensure!(report.contains("sink hook (webhook): ok (healthy); "), "{report}");
+    Ok(())
+}
+
+#[test]
+fn a_receiver_that_refuses_events_gets_the_next_ones_and_what_it_refused_is_kept() -> Result<()> {
+    if lacks(Part::Kernel, "a_receiver_that_refuses_events_gets_the_next_ones_and_what_it_refused_is_kept") {
+        return Ok(());
+    }
+    let receiver = Receiver::start(free_address()?, 200)?;
+    let agent = Setup::new()?.config(&config("while-refused", receiver.address()))?.start()?;
+    // One that never took an event is not believed: it may be no such server.
+    child::run("/bin/true", &["while-refused-not-yet".to_owned()])?;
+    caught_up(&agent, 1)?;
+    receiver.answer(400);
+    for n in 0..3 {
+        child::run("/bin/true", &[format!("while-refused-{n}")])?;
+    }
+    let hook = wait::until("the refused events to be dead letters", CAUGHT_UP, || {
+        Ok(Some(sink(&agent, "hook")?).filter(|hook| count(hook, "dlq") == 3))
+    })
+    .with_context(|| agent.log())?;
+    ensure!(law_holds(&hook) && count(&hook, "queued") == 0, "{hook}");
+    ensure!(hook.get("condition").and_then(Value::as_str) == Some("rejecting"), "{hook}");
+    let report = String::from_utf8(agent.ask(&["status"])?.stdout)?;
+    ensure!(report.contains("sink hook (webhook): ok (rejecting); "), "{report}");
+    let letters = std::fs::read_dir(agent.state_dir().join("spool/dlq/hook"))?
+        .map(|entry| Ok(std::fs::read_to_string(entry?.path())?))
+        .collect::<Result<String>>()?;
+    for n in 0..3 {
+        ensure!(letters.contains(&format!("while-refused-{n}")), "{n} is in no dead letter: {letters}");
+    }
+
+    receiver.answer(200);
+    child::run("/bin/true", &["while-refused-no-more".to_owned()])?;
+    caught_up(&agent, 2)?;
+    let names: BTreeSet<String> = received(&receiver)?.into_values().map(|(last, _)| last).collect();
+    ensure!(names.into_iter().eq(["while-refused-no-more", "while-refused-not-yet"]), "what was taken");
     Ok(())
 }
 

@@ -43,7 +43,10 @@ fn a_replay_gives_the_feed_byte_for_byte() -> Result<()> {
         lines
     };
     assert_eq!(lines(&fed), lines(&first.stdout), "the feed and its replay differ");
-    assert_eq!(replay(&capture, &[])?.stdout, first.stdout);
+    let again = replay(&capture, &["--cost"])?;
+    assert_eq!(again.stdout, first.stdout);
+    let told = String::from_utf8(again.stderr)?;
+    assert!(told.contains("kernel records; ns each:") && told.contains("context: p50 "), "{told}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A private Docker or Podman: daemon, socket, data and image in a directory of its own.
 
-use crate::{place, until};
+use crate::{child, place, until};
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -37,9 +37,7 @@ impl Engine {
     /// It does not come up; the message names its log, which lies in its directory.
     pub fn start(kind: Kind) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("hostward-engine.").tempdir()?;
-        let script = place::shared("vm/mkimages.sh");
-        let made = Command::new("sh").arg(&script).arg(dir.path().join("images")).output()?;
-        ensure!(made.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&made.stderr));
+        images(&dir.path().join("images"))?;
         let daemon = spawn(kind, dir.path())?;
         let engine = Self { kind, dir, daemon };
         engine.wait()?;
@@ -142,6 +140,17 @@ impl Drop for Engine {
         }
         unmount(self.dir.path());
     }
+}
+
+/// Makes the archives `busybox.tar` and `pause.tar` in `dir`, for any engine to load; see [`Part::Images`].
+///
+/// # Errors
+/// A program that it takes is missing; the message has what the script said.
+///
+/// [`Part::Images`]: crate::Part::Images
+pub fn images(dir: &Path) -> Result<()> {
+    child::output(Command::new("sh").arg(place::shared("vm/mkimages.sh")).arg(dir)).context("the images")?;
+    Ok(())
 }
 
 fn socket(dir: &Path) -> PathBuf {

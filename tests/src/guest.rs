@@ -5,17 +5,28 @@
 //! needs there is shared with it.
 
 use crate::{binary, child, place};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// Builds the Debian package of this checkout and gives its path. The release binary is built first if need be.
+/// What a guest has beyond a bare Debian: what our package needs, sessions of users, and a container runtime.
+const PACKAGES: [&str; 3] = ["init-system-helpers", "libpam-systemd", "containerd"];
+
+/// Builds the Debian package of this checkout, once per test program, and gives its path. The release binary is
+/// built first if need be.
 ///
 /// # Errors
 /// cargo-deb is missing or fails; the message has its output.
 pub fn package() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.clone().map_err(|reason| anyhow!("no package to test: {reason}"))
+}
+
+fn build() -> Result<PathBuf> {
     let target = place::target()?;
     let mut cargo = binary::cargo();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -34,6 +45,7 @@ pub fn package() -> Result<PathBuf> {
 pub struct Guest {
     kernel: PathBuf,
     disk: PathBuf,
+    words: String,
 }
 
 /// What a run in a guest left behind.
@@ -52,9 +64,16 @@ impl Guest {
     pub fn bookworm() -> Result<Self> {
         let cache = place::target()?.join("vm");
         let kernel = made(&cache, "bookworm-kernel", "get-kernel.sh", &["bookworm", "DIR", "cloud"])?;
-        let root =
-            made(&cache, "bookworm-root", "build-rootfs.sh", &["bookworm", "DIR", "init-system-helpers"])?;
-        Ok(Self { kernel, disk: root.join("disk.img") })
+        // Its name tells what is in it: a disk with other packages is another one.
+        let name = format!("bookworm-root+{}", PACKAGES.join("+"));
+        let root = made(&cache, &name, "build-rootfs.sh", &[&["bookworm", "DIR"], &PACKAGES[..]].concat())?;
+        Ok(Self { kernel, disk: root.join("disk.img"), words: String::new() })
+    }
+
+    /// Boots with further words on the kernel's command line.
+    #[must_use]
+    pub fn kernel_words(self, words: &str) -> Self {
+        Self { words: words.to_owned(), ..self }
     }
 
     /// Boots, runs `script` in a directory with `files`, and shuts down. What the script writes into `$OUT`
@@ -73,7 +92,8 @@ impl Guest {
         }
         let mut command = Command::new("bash");
         command.arg(place::shared("vm/run-guest.sh")).args([&self.kernel, &self.disk, &share]);
-        command.arg(dir.path().join("out")).arg(limit_s.to_string()).env("RETRY", "1");
+        command.arg(dir.path().join("out")).arg(limit_s.to_string());
+        command.env("RETRY", "1").env("APPEND", &self.words);
         let output = command.output().context("bash")?;
         let code = output.status.code().context("a signal ended the guest's script")?;
         if code == 125 {

@@ -39,7 +39,7 @@ pub mod wait;
 
 pub use agent::{Agent, Setup};
 pub use containerd::Containerd;
-pub use engine::{Engine, Kind};
+pub use engine::{Engine, Kind, images};
 pub use feed::{Feed, Record};
 pub use need::{Part, lacks};
 pub use receiver::Receiver;

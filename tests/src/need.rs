@@ -22,6 +22,8 @@ pub enum Part {
     Containerd,
     /// runc, and a busybox for its containers.
     Runc,
+    /// What makes the test images for a container runtime in a guest.
+    Images,
 }
 
 impl Part {
@@ -35,6 +37,7 @@ impl Part {
             Self::Podman => "podman",
             Self::Containerd => "containerd",
             Self::Runc => "runc",
+            Self::Images => "images",
         }
     }
 
@@ -56,6 +59,7 @@ impl Part {
             Self::Podman => runtime_missing(&["podman", "runc"]),
             Self::Containerd => runtime_missing(&["containerd", "ctr", "runc"]),
             Self::Runc => runtime_missing(&["runc"]),
+            Self::Images => runtime_missing(&[]),
             Self::Mount => match capabilities() {
                 Some(caps) if caps & CAP_SYS_ADMIN != 0 => None,
                 _ => Some("mounting needs CAP_SYS_ADMIN: run as root".into()),

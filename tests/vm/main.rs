@@ -1,26 +1,64 @@
-//! A real Debian 12 with systemd, in QEMU: the package's life from install to purge.
+//! A real Debian 12 with systemd, in QEMU, and the package in it: its life, its journal, the containers beside it.
+//!
+//! The scripts run as root in the guest and say `ok` or `FAIL` for each step; what needs a look at many events is
+//! left to the test, with the files that the script brought back.
 
-use anyhow::{Result, ensure};
-use hostward_tests::guest::{self, Guest};
-use hostward_tests::{Feed, Part, lacks, place};
+#[cfg(test)]
+mod containers;
+#[cfg(test)]
+mod life;
 
-/// Installs with apt, sees the service work, breaks it, removes it; `life.sh` says `ok` or `FAIL` for each step.
-#[test]
-fn package_lives_from_install_to_purge() -> Result<()> {
-    if lacks(Part::Vm, "package_lives_from_install_to_purge") {
-        return Ok(());
+use anyhow::{Context, Result, ensure};
+use hostward_tests::guest::{self, Guest, Ran};
+use hostward_tests::place;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Seconds until a guest is given up; with nothing else on the machine it takes about one.
+const LIMIT_S: u32 = 900;
+
+/// What every test here needs.
+pub(crate) struct Machine {
+    deb: PathBuf,
+    guest: Guest,
+    /// Emulated processors take all of the real ones: one guest at a time.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Machine {
+    /// The package is compiled while the guest's disk is made, which waits for the archive most of the time.
+    pub(crate) fn new() -> Result<Self> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (deb, guest) = std::thread::scope(|scope| {
+            let deb = scope.spawn(guest::package);
+            let guest = Guest::bookworm();
+            (deb.join(), guest)
+        });
+        let deb = deb.ok().context("building the package panicked")??;
+        Ok(Self { deb, guest: guest?, _alone: alone })
     }
-    let deb = guest::package()?;
-    let ran = Guest::bookworm()?.run(&place::checkout().join("tests/vm/life.sh"), &[&deb], 900)?;
-    let log = ran.log();
-    eprintln!("{log}");
-    ensure!(ran.code == 0 && !log.contains("FAIL "), "the guest's script ended with {}:\n{log}", ran.code);
-    ensure!(log.lines().any(|line| line == "done"), "the guest's script did not come to its end:\n{log}");
 
-    let feed = Feed::new(&ran.path()).records()?;
-    let alerts: Vec<_> = feed.iter().filter(|record| record.text("event.kind") == Some("alert")).collect();
-    let about = |field: &str, value: &str| alerts.iter().any(|alert| alert.text(field) == Some(value));
-    ensure!(about("process.executable", "/tmp/canary"), "no alert of {} is about the canary", alerts.len());
-    ensure!(about("file.path", "/etc/shadow"), "no alert of {} is about the password file", alerts.len());
-    Ok(())
+    /// With these words for the guest's kernel.
+    pub(crate) fn kernel_words(mut self, words: &str) -> Self {
+        self.guest = self.guest.kernel_words(words);
+        self
+    }
+
+    /// Runs a script of this folder beside the package and further files; every step of it must be good.
+    pub(crate) fn run(&self, script: &str, files: &[&Path]) -> Result<Ran> {
+        let here = place::checkout().join("tests/vm");
+        let own = [here.join("common.sh"), here.join("cri.sh"), self.deb.clone()];
+        let all: Vec<&Path> = own.iter().map(PathBuf::as_path).chain(files.iter().copied()).collect();
+        let ran = self.guest.run(&here.join(script), &all, LIMIT_S)?;
+        let log = ran.log();
+        eprintln!("{log}");
+        ensure!(
+            ran.code == 0 && !log.contains("FAIL "),
+            "the guest's script ended with {}:\n{log}",
+            ran.code
+        );
+        ensure!(log.lines().any(|line| line == "done"), "the guest's script did not come to its end:\n{log}");
+        Ok(ran)
+    }
 }

@@ -1,6 +1,7 @@
 //! The verbs besides `run`.
 
 pub mod check;
+pub mod cost;
 pub mod doctor;
 pub mod events;
 pub mod fields;

@@ -4,6 +4,7 @@ use crate::capture::Reader;
 use crate::cli::{self, Format};
 use crate::clock::ReplayClock;
 use crate::commands::check::refused;
+use crate::commands::cost::Cost;
 use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
@@ -43,11 +44,15 @@ pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
     let mut out = Printer::default();
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut effects = Vec::new();
+    let mut cost = args.cost.then(|| Cost::new(&config.enrich));
     loop {
         let end = match reader.next() {
             Ok(Some((input, reads))) => {
                 pipeline.clock.load(reads);
-                pipeline.handle(&input, &mut effects);
+                match &mut cost {
+                    None => pipeline.handle(&input, &mut effects),
+                    Some(cost) => cost.measure(&input, || pipeline.handle(&input, &mut effects)),
+                }
                 None
             }
             Ok(None) => Some(Ok(Exit::Ok)),
@@ -68,6 +73,9 @@ pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
             }
         }
         if let Some(end) = end {
+            if let Some(cost) = cost {
+                eprint!("{cost}");
+            }
             return end;
         }
     }

@@ -67,6 +67,18 @@ pub enum Lanes {
     Both,
     /// Alerts alone: telemetry is held back.
     AlertsOnly,
+    /// Telemetry alone: alerts go another way.
+    TelemetryOnly,
+}
+
+impl Lanes {
+    const fn has(self, lane: Lane) -> bool {
+        match self {
+            Self::Both => true,
+            Self::AlertsOnly => matches!(lane, Lane::Alert),
+            Self::TelemetryOnly => matches!(lane, Lane::Telemetry),
+        }
+    }
 }
 
 /// What waits for a sink.
@@ -100,7 +112,7 @@ impl Reader {
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
         for log in &self.shared.logs {
-            if log.lane == Lane::Telemetry && lanes == Lanes::AlertsOnly {
+            if !lanes.has(log.lane) {
                 continue;
             }
             let (room, left) = (max_events - records.len(), max_bytes.saturating_sub(bytes));

@@ -212,6 +212,58 @@ fn a_record_that_nobody_can_decode_is_a_dead_letter_and_does_not_stop_the_rest()
     assert!(letter["reason"].as_str().unwrap().contains("version"), "{letter}");
 }
 
+/// Calls end when the test says so, and as it says. Tells `(first, last)` of each batch that it took.
+struct Gate {
+    answers: tokio::sync::mpsc::UnboundedReceiver<bool>,
+    took: Arc<Mutex<Vec<Vec<u64>>>>,
+}
+
+impl Sink for Gate {
+    async fn send(&mut self, batch: &Batch) -> Result<Ack, SendFailure> {
+        if self.answers.recv().await != Some(true) {
+            let failure = SendFailure::new(FailureKind::Passing, "busy".to_owned());
+            return Err(SendFailure { retry_after: Duration::from_millis(5), ..failure });
+        }
+        self.took.lock().unwrap().push(batch.events().map(|event| event.sequence).collect());
+        Ok(Ack::All)
+    }
+}
+
+#[test]
+fn the_next_batch_is_made_ready_meanwhile_and_neither_an_alert_nor_a_failure_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (answer, answers) = tokio::sync::mpsc::unbounded_channel();
+    let took = Arc::new(Mutex::new(Vec::new()));
+    let copy = Arc::clone(&took);
+    let outputs = start(dir.path(), move || Gate { answers, took: copy });
+    let size = u64::try_from(quick().batch_events).unwrap();
+    let batches = || took.lock().unwrap().clone();
+    let telemetry_of = |from: u64, to: u64| (from..=to).collect::<Vec<u64>>();
+
+    // One event flies alone; three batches wait behind it.
+    outputs.push(&now(telemetry(1)));
+    wait(&outputs, "the first flies", |status| status.in_flight == 1);
+    (2..=3 * size + 1).for_each(|sequence| outputs.push(&now(telemetry(sequence))));
+    wait(&outputs, "all are there", |status| status.queued == 3 * size);
+    answer.send(true).unwrap();
+    wait(&outputs, "one flies and one is ready", |status| status.in_flight == 2 * size);
+    outputs.push(&now(alert(9_000)));
+    wait(&outputs, "the alert is there", |status| status.queued == size + 1);
+    answer.send(true).unwrap();
+    answer.send(true).unwrap();
+    until("the alert", || (batches().len() == 3).then_some(()));
+    assert_eq!(batches(), [vec![1], telemetry_of(2, size + 1), vec![9_000]]);
+
+    // What was made ready goes back when the call beside it fails.
+    wait(&outputs, "the next is ready again", |status| status.in_flight == 2 * size);
+    answer.send(false).unwrap();
+    wait(&outputs, "one try flies alone", |status| status.failed_sends == 1 && status.in_flight == size);
+    (0..100).for_each(|_| answer.send(true).unwrap());
+    let end = wait(&outputs, "all", |status| status.delivered == 3 * size + 2);
+    assert_eq!((end.queued, end.in_flight, end.dropped_events(), end.dlq), (0, 0, 0, 0));
+    assert_eq!(batches().split_off(3).concat(), telemetry_of(size + 2, 3 * size + 1), "in order, each once");
+}
+
 struct Dying;
 
 impl Sink for Dying {

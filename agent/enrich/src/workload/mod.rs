@@ -107,11 +107,12 @@ impl Workloads {
         if is_root(cgroup_id) {
             return Place { workload: self.root.clone(), ask: false };
         }
-        // The record does not tell the hierarchy. The unified one is the likelier.
+        // The record does not tell the hierarchy. The unified one is the likelier, unless nothing but
+        // such records told of it: on v1 alone they come first, and an exec then names the cgroup.
         let v1 = Key { v1: true, id: cgroup_id };
         let unified = Key { v1: false, id: cgroup_id };
-        let only_v1 = self.known.find(unified).is_none() && self.known.find(v1).is_some();
-        if only_v1 {
+        let bare = |known: &Known| known.workload.cgroup.leaf.is_empty() && known.workload.path.is_empty();
+        if self.known.find(unified).is_none_or(bare) && self.known.find(v1).is_some() {
             return self.ask(v1, now_ns);
         }
         self.place(&RawCgroup { id: cgroup_id, ..RawCgroup::default() }, now_ns)

@@ -5,7 +5,7 @@ use hostward_enrich::{Config, Enricher, Fact, Input, Lookup, MAX_LINEAGE};
 use hostward_event::event::Body;
 use hostward_event::fact::Notice;
 use hostward_event::raw::Gap;
-use hostward_event::{EventKind, Text};
+use hostward_event::{Event, EventKind, Text};
 use std::num::NonZeroUsize;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -193,6 +193,27 @@ fn a_container_named_by_its_leaf_needs_no_question() {
     assert_eq!(container.runtime.to_string(), "docker");
     let (events, lookups) = feed(&mut enricher, &child.exit(4 * STEP_NS));
     assert_eq!((lookups, &events[0].process.as_ref().unwrap().workload), (vec![], &process.workload));
+}
+
+/// On v1 nobody tells of a cgroup before a record with its bare id, which does not say of which hierarchy it is.
+#[test]
+fn a_cgroup_of_v1_that_was_met_by_its_bare_id_gets_the_names_of_the_first_exec() {
+    let mut enricher = enricher();
+    let (_, shell) = with_shell(&mut enricher);
+    let inside = |pid: u32, at: u64| {
+        let leaf = format!("cri-containerd-{ID}.scope");
+        let mut process = Proc::child_of(&shell, pid, at * STEP_NS).with_cgroup(79, "kubepods.slice", &leaf);
+        process.cgroup.v1 = true;
+        process
+    };
+    let contained = |seen: &Event| {
+        let container = seen.process.as_ref().unwrap().workload.container.as_ref();
+        container.map(|container| container.id.to_string())
+    };
+    let (first, second) = (inside(11, 2), inside(12, 4));
+    assert_eq!(contained(&feed(&mut enricher, &first.fork()).0[0]), None);
+    assert_eq!(contained(&feed(&mut enricher, &first.exec(3 * STEP_NS)).0[0]).as_deref(), Some(ID));
+    assert_eq!(contained(&feed(&mut enricher, &second.fork()).0[0]).as_deref(), Some(ID));
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) fn value(value: &Value<'_>, times: Times, out: &mut Vec<u8>) -> bool 
         Value::Text(text) => string(text, out),
         Value::Number(number) => match i64::try_from(*number) {
             // Writing 128 bits takes several times as long.
-            Ok(number) => push(out, format_args!("{number}")),
+            Ok(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
             Err(_) => push(out, format_args!("{number}")),
         },
         Value::Bool(flag) => push(out, format_args!("{flag}")),

@@ -82,14 +82,38 @@ fn object(view: View<'_>, keys: &Keys, times: Times, out: &mut Vec<u8>) -> bool 
     let empty = out.len();
     for (key, node) in keys {
         let before = out.len();
-        if before > empty {
-            out.push(b',');
-        }
-        out.extend_from_slice(key.as_bytes());
+        let begin = |out: &mut Vec<u8>| {
+            if before > empty {
+                out.push(b',');
+            }
+            out.extend_from_slice(key.as_bytes());
+        };
         let written = match node {
-            Node::Leaf(leaf) => self::leaf(view, *leaf, times, out),
-            Node::Object(inner) => object(view, inner, times, out),
+            // Most fields of most events have no value: asked before anything is written.
+            Node::Leaf(Leaf::Field(field)) => match view.field(field) {
+                Value::Missing => continue,
+                value => {
+                    begin(out);
+                    self::field(field, &value, times, out)
+                }
+            },
+            Node::Leaf(Leaf::Made(make)) => match make(view) {
+                Value::Missing => continue,
+                value => {
+                    begin(out);
+                    json::value(&value, times, out)
+                }
+            },
+            Node::Leaf(Leaf::Raw(write)) => {
+                begin(out);
+                write(view, out)
+            }
+            Node::Object(inner) => {
+                begin(out);
+                object(view, inner, times, out)
+            }
             Node::Single(inner) => {
+                begin(out);
                 out.push(b'[');
                 let written = object(view, inner, times, out);
                 out.push(b']');
@@ -133,23 +157,16 @@ fn labels(pairs: &[Cow<'_, [u8]>], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn leaf(view: View<'_>, leaf: Leaf, times: Times, out: &mut Vec<u8>) -> bool {
-    match leaf {
-        Leaf::Made(make) => json::value(&make(view), times, out),
-        Leaf::Raw(write) => write(view, out),
-        Leaf::Field(field) => {
-            let value = view.field(field);
-            debug_assert!(
-                field.ty != Type::List || matches!(value, Value::List(_) | Value::Missing),
-                "{} must be a list for its mapping",
-                field.name
-            );
-            if let (Type::Labels, Value::List(pairs)) = (field.ty, &value) {
-                labels(pairs, out);
-                return true;
-            }
-            // An empty text says no more than no text; receivers and schemas want none.
-            !matches!(&value, Value::Text(text) if text.is_empty()) && json::value(&value, times, out)
-        }
+fn field(field: &Field, value: &Value<'_>, times: Times, out: &mut Vec<u8>) -> bool {
+    debug_assert!(
+        field.ty != Type::List || matches!(value, Value::List(_) | Value::Missing),
+        "{} must be a list for its mapping",
+        field.name
+    );
+    if let (Type::Labels, Value::List(pairs)) = (field.ty, value) {
+        labels(pairs, out);
+        return true;
     }
+    // An empty text says no more than no text; receivers and schemas want none.
+    !matches!(value, Value::Text(text) if text.is_empty()) && json::value(value, times, out)
 }

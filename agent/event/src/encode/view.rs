@@ -34,7 +34,7 @@ impl<'e> View<'e> {
 
     /// The value of `field` with what stands in its brackets.
     pub(super) fn read(self, field: &Field, arg: &Arg) -> Value<'e> {
-        if field.ecs == "data_stream.namespace" && !self.form.namespace.is_empty() {
+        if !self.form.namespace.is_empty() && field.ecs == "data_stream.namespace" {
             return Value::text(self.form.namespace.as_bytes());
         }
         if self.form.redaction.is_empty() {
