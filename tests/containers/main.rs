@@ -1,5 +1,8 @@
 //! Events of real containers carry their owner: name, image and labels, also when they live for a moment.
 
+#[cfg(test)]
+mod pods;
+
 use anyhow::{Context, Result, ensure};
 use hostward_tests::{Agent, Engine, Kind, Part, Record, Setup, lacks, until};
 use serde_json::Value;
@@ -37,9 +40,30 @@ fn sources(agent: &Agent) -> Result<Value> {
 
 fn wait_for_source(agent: &Agent, wanted: &str) -> Result<Value> {
     until(&format!("the source to be {wanted}"), SOON, || {
-        let found = sources(agent)?;
-        Ok((found.pointer("/sources/0/state") == Some(&Value::from(wanted))).then_some(found))
+        let found = socket(&sources(agent)?);
+        Ok((found.get("state") == Some(&Value::from(wanted))).then_some(found))
     })
+}
+
+/// The source that has a socket; files of OCI runtimes are others.
+fn socket(found: &Value) -> Value {
+    let mut all = found.get("sources").and_then(Value::as_array).into_iter().flatten().cloned();
+    all.find(|source| source.get("source") != Some(&Value::from("oci"))).unwrap_or_default()
+}
+
+/// What `hostward workloads` tells of a container, once it has this name.
+fn row(agent: &Agent, name: &str) -> Result<Value> {
+    until(&format!("the workload {name}"), SOON, || {
+        let found = sources(agent)?;
+        let mut rows = found.get("workloads").and_then(Value::as_array).into_iter().flatten().cloned();
+        Ok(rows.find(|row| row.pointer("/container/name") == Some(&Value::from(name))))
+    })
+}
+
+fn nameless(agent: &Agent) -> Result<Vec<Record>> {
+    let lacks =
+        |record: &Record| record.text("container.id").is_some() && record.text("container.name").is_none();
+    Ok(agent.feed().records()?.into_iter().filter(lacks).collect())
 }
 
 fn of(name: &str) -> impl Fn(&Record) -> bool {
@@ -78,11 +102,7 @@ fn short_lived(kind: Kind) -> Result<()> {
             "{message}"
         );
     }
-    let nameless: Vec<Record> = feed
-        .records()?
-        .into_iter()
-        .filter(|record| record.text("container.id").is_some() && record.text("container.name").is_none())
-        .collect();
+    let nameless = nameless(&agent)?;
     ensure!(nameless.is_empty(), "events without their container: {nameless:#?}");
     let state = state(&agent)?;
     let number = |name: &str| state.pointer(&format!("/context/{name}")).and_then(Value::as_u64);
@@ -119,20 +139,13 @@ fn a_daemon_that_is_killed_is_told_and_found_again() -> Result<()> {
     engine.run("before", &["-d"], &["/bin/sleep", "600"])?;
     let agent = Setup::new()?.config(&engine.config())?.start()?;
     let found = wait_for_source(&agent, "ok")?;
-    ensure!(found["sources"][0]["containers"] == 1, "{found}");
-    let row = until("the container that was there before the agent", SOON, || {
-        let found = sources(&agent)?;
-        let mut rows = found["workloads"].as_array().into_iter().flatten().cloned();
-        Ok(rows.find(|row| row["container"]["name"] == "before"))
-    })?;
+    ensure!(found["containers"] == 1, "{found}");
+    let row = row(&agent, "before")?;
     ensure!(row["container"]["source"] == "podman" && row["processes"].as_u64() >= Some(1), "{row}");
 
     engine.kill()?;
     let found = wait_for_source(&agent, "degraded")?;
-    ensure!(
-        found["sources"][0]["why"].as_str().is_some_and(|why| why.contains("is the daemon running")),
-        "{found}"
-    );
+    ensure!(found["why"].as_str().is_some_and(|why| why.contains("is the daemon running")), "{found}");
     until("health to tell it too", SOON, || {
         Ok(state(&agent)?["stages"].to_string().contains("is the daemon running").then_some(()))
     })?;
@@ -155,10 +168,7 @@ fn a_socket_that_hangs_costs_a_line_in_health_and_nothing_else() -> Result<()> {
     let config = format!("[runtime]\nsockets = [\"{}\"]\ntimeout_ms = 300\n", path.display());
     let agent = Setup::new()?.config(&config)?.start()?;
     let found = wait_for_source(&agent, "degraded")?;
-    ensure!(
-        found["sources"][0]["why"].as_str().is_some_and(|why| why.contains("no answer within 300 ms")),
-        "{found}"
-    );
+    ensure!(found["why"].as_str().is_some_and(|why| why.contains("no answer within 300 ms")), "{found}");
     let ended = hostward_tests::child::sh("true")?;
     let pid = i64::from(ended.pid);
     agent.feed().wait("an event of the host", |r| r.is("exec") && r.number("process.pid") == Some(pid))?;

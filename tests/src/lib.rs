@@ -10,7 +10,8 @@
 //! - [`Agent`] is a running `hostward` with directories of its own; it is ready when made and gone when dropped.
 //! - [`Feed`] reads `events.jsonl` and its rotated files; a [`Record`] is one event, asked by its ECS field.
 //! - [`Receiver`] takes webhooks and keeps them.
-//! - [`Engine`] is a private Docker or Podman, with an image of its own.
+//! - [`Engine`] is a private Docker or Podman, with an image of its own; [`Containerd`] one of pods, and [`Runc`] a
+//!   place for containers of nobody else.
 //! - [`child`] makes processes that do a chosen thing.
 //! - [`need`] skips a test by name when the machine lacks a part, or fails it when `HOSTWARD_REQUIRE` names the part.
 //! - [`guest`] builds the package and runs a script in a QEMU guest.
@@ -24,6 +25,7 @@
 
 pub mod binary;
 pub mod child;
+pub mod containerd;
 pub mod guest;
 pub mod need;
 pub mod place;
@@ -32,11 +34,14 @@ mod agent;
 mod engine;
 mod feed;
 mod receiver;
+mod runc;
 pub mod wait;
 
 pub use agent::{Agent, Setup};
+pub use containerd::Containerd;
 pub use engine::{Engine, Kind, images};
 pub use feed::{Feed, Record};
 pub use need::{Part, lacks};
 pub use receiver::Receiver;
+pub use runc::Runc;
 pub use wait::until;

@@ -18,6 +18,10 @@ pub enum Part {
     Docker,
     /// Podman, and what makes the test image.
     Podman,
+    /// containerd with its client and runc, and what makes the test image.
+    Containerd,
+    /// runc, and a busybox for its containers.
+    Runc,
     /// What makes the test images for a container runtime in a guest.
     Images,
 }
@@ -31,6 +35,8 @@ impl Part {
             Self::Mount => "mount",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::Runc => "runc",
             Self::Images => "images",
         }
     }
@@ -51,6 +57,8 @@ impl Part {
             Self::Vm => vm_missing(),
             Self::Docker => runtime_missing(&["dockerd", "docker", "runc"]),
             Self::Podman => runtime_missing(&["podman", "runc"]),
+            Self::Containerd => runtime_missing(&["containerd", "ctr", "runc"]),
+            Self::Runc => runtime_missing(&["runc"]),
             Self::Images => runtime_missing(&[]),
             Self::Mount => match capabilities() {
                 Some(caps) if caps & CAP_SYS_ADMIN != 0 => None,

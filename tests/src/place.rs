@@ -24,3 +24,11 @@ pub fn target() -> Result<PathBuf> {
 pub fn shared(path: &str) -> PathBuf {
     checkout().join("../shared").join(path)
 }
+
+/// Removes a cgroup of this name below the root of every hierarchy, when it is empty.
+pub(crate) fn remove_cgroup(name: &str) {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for hierarchy in hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+        let _ = std::fs::remove_dir(hierarchy.join(name.trim_start_matches('/')));
+    }
+}

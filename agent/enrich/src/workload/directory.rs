@@ -80,8 +80,11 @@ impl Directory {
         true
     }
 
-    /// Takes in whose cgroup this is, and all below it.
+    /// Takes in whose cgroup this is, and all below it. The root is nobody's.
     pub(crate) fn claim(&mut self, path: &Text, container: &Text, runtime: &Text) {
+        if path.as_bytes().len() <= 1 {
+            return;
+        }
         drop(self.claims.insert(path.clone(), (container.clone(), runtime.clone())));
     }
 

@@ -144,7 +144,9 @@ impl Workloads {
         runtime: &Text,
     ) -> Vec<Arc<Workload>> {
         self.directory.claim(path, container, runtime);
-        if !is_root(cgroup_id) && [false, true].into_iter().all(|v1| self.known.find(Key { v1, id: cgroup_id }).is_none()) {
+        if !is_root(cgroup_id)
+            && [false, true].into_iter().all(|v1| self.known.find(Key { v1, id: cgroup_id }).is_none())
+        {
             // Its first program may be told by the names of leaf and parent alone.
             self.made(cgroup_id, path);
         }

@@ -1,12 +1,13 @@
 //! The stream of container events, where a runtime has one.
 
-use crate::containerd::{Containerd, missing, programs};
 use crate::grpc::{SANDBOX, Server, Stream, UID, status};
 use crate::source::Source;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source as Told;
 use hostward_host::{CriEvents, RuntimeConfig, SourceState};
+use hostward_tests::containerd::{Containerd, programs};
 use hostward_tests::need::skip;
+use hostward_tests::{Part, lacks};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -93,7 +94,7 @@ fn a_stream_that_ends_is_opened_again_and_what_went_is_told() {
 
 #[test]
 fn where_there_is_no_stream_it_is_asked_for_once_and_lists_go_on() {
-    for stream in [Stream::Lacking, Stream::Ends] {
+    for stream in [Stream::Lacking, Stream::Ends, Stream::Nonsense] {
         let server = Server::start("another", "1", stream);
         let mut source = listening(&server.path, CriEvents::Auto, 100);
         source.wait_for(SourceState::Ok);
@@ -130,10 +131,10 @@ fn a_queue_that_is_shared_is_listened_to_only_when_the_operator_says_so() {
 #[test]
 fn a_containerd_without_a_stream_is_listed() {
     let name = "a_containerd_without_a_stream_is_listed";
-    if let Some(why) = missing() {
-        return skip("containerd", name, &why);
+    if lacks(Part::Containerd, name) {
+        return;
     }
-    follow(Containerd::start(), CriEvents::Always);
+    follow(Containerd::start().unwrap(), CriEvents::Always);
 }
 
 #[test]
@@ -151,19 +152,20 @@ fn a_containerd_that_tells_everyone_is_listened_to() {
 }
 
 fn newer(suite: &str, cri_events: CriEvents, name: &str) {
-    if let Some(why) = missing() {
-        return skip("containerd", name, &why);
+    if lacks(Part::Containerd, name) {
+        return;
     }
     match programs(suite) {
-        Ok(bin) => follow(Containerd::of(bin), cri_events),
-        Err(why) => skip("containerd-suites", name, &format!("containerd of {suite}: {why}")),
+        Ok(bin) => follow(Containerd::of(Some(bin)).unwrap(), cri_events),
+        Err(why) => skip("containerd-suites", name, &format!("containerd of {suite}: {why:#}")),
     }
 }
 
 fn follow(containerd: Containerd, cri_events: CriEvents) {
-    let has_stream = containerd.version() >= (1, 7);
-    let uid = format!("e7e2{:04x}-4b5b-4b5b-9d5c-{:012x}", containerd.version().0, std::process::id());
-    let digest = containerd.digest();
+    let has_stream = containerd.version().unwrap() >= (1, 7);
+    let uid =
+        format!("e7e2{:04x}-4b5b-4b5b-9d5c-{:012x}", containerd.version().unwrap().0, std::process::id());
+    let digest = containerd.digest().unwrap();
     let poll_ms = if has_stream { NEVER_AGAIN } else { 300 };
     let mut source = listening(&containerd.socket(), cri_events, poll_ms);
     source.wait_for(SourceState::Ok);
@@ -172,7 +174,7 @@ fn follow(containerd: Containerd, cri_events: CriEvents) {
     if has_stream {
         for n in 0.. {
             let config = containerd.config(&format!("early-{n}"), &format!("{n:08x}{}", &uid[8..]));
-            earlier.push(containerd.pod(&config));
+            earlier.push(containerd.pod(&config).unwrap());
             let until = Instant::now() + Duration::from_secs(2);
             while Instant::now() < until && !source.wait_for(SourceState::Ok).why.contains("it announces") {
                 std::thread::sleep(Duration::from_millis(20));
@@ -184,9 +186,9 @@ fn follow(containerd: Containerd, cri_events: CriEvents) {
         }
     }
     let config = containerd.config("web-1", &uid);
-    let sandbox = containerd.pod(&config);
+    let sandbox = containerd.pod(&config).unwrap();
     assert_eq!(source.pod(&uid).name.to_string(), "web-1");
-    let app = containerd.create(&sandbox, &config, "app", &["/bin/sleep", "600"]);
+    let app = containerd.create(&sandbox, &config, "app", &["/bin/sleep", "600"]).unwrap();
     // It is told, and its program does not run.
     let facts = source.container(&app);
     assert_eq!((facts.name.to_string(), facts.pod_uid.to_string()), ("app".into(), uid.clone()));
@@ -194,12 +196,12 @@ fn follow(containerd: Containerd, cri_events: CriEvents) {
     assert_eq!(facts.image.digests, [digest.as_str().into()]);
     assert_eq!(facts.image.name_and_tag(), (&b"docker.io/bench/busybox"[..], &b"1"[..]));
     assert_eq!(facts.started_ns, 0);
-    containerd.launch(&app);
+    containerd.launch(&app).unwrap();
     assert!(source.container(&app).started_ns > 0);
     assert_eq!(source.wait_for(SourceState::Ok).why.contains("it announces"), has_stream);
-    containerd.remove(&sandbox);
+    containerd.remove(&sandbox).unwrap();
     source.wait("that the pod is gone", |fact| {
         matches!(fact, Fact::PodGone { uid: gone, .. } if gone.as_bytes() == uid.as_bytes()).then_some(())
     });
-    earlier.iter().for_each(|sandbox| containerd.remove(sandbox));
+    earlier.iter().for_each(|sandbox| containerd.remove(sandbox).unwrap());
 }

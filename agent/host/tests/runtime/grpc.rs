@@ -141,6 +141,8 @@ pub(crate) enum Stream {
     Lacking,
     /// It ends at once, as cri-o does where it is switched off.
     Ends,
+    /// What it sends is no message.
+    Nonsense,
 }
 
 /// A server; dropped, it ends.
@@ -272,6 +274,10 @@ impl Shared {
             Stream::Ends => {
                 let mut stream = respond.send_response(head(), false).unwrap();
                 return drop(stream.send_trailers(trailers(0)));
+            }
+            Stream::Nonsense => {
+                let mut stream = respond.send_response(head(), false).unwrap();
+                return drop(stream.send_data(frame(&[0xff; 1000]), false));
             }
             Stream::Open => {}
         }

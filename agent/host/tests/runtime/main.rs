@@ -1,8 +1,6 @@
 //! Runtimes' sockets: a real containerd, and daemons that misbehave.
 
 #[cfg(test)]
-mod containerd;
-#[cfg(test)]
 mod docker;
 #[cfg(test)]
 mod events;
@@ -14,7 +12,5 @@ mod hostile;
 mod oci;
 #[cfg(test)]
 mod real;
-#[cfg(test)]
-mod runc;
 #[cfg(test)]
 mod source;

@@ -1,12 +1,10 @@
 //! What OCI runtimes' files tell: of runc itself, of `ctr run`, and of pods whose runtime is away.
 
-use crate::containerd::{self, Containerd};
-use crate::runc::{self, Runc};
 use crate::source::Source;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source as Told;
 use hostward_host::SourceState;
-use hostward_tests::need::skip;
+use hostward_tests::{Containerd, Part, Runc, lacks};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
@@ -27,26 +25,28 @@ fn cgroup(pid: u32) -> (Option<u64>, String) {
 #[test]
 fn a_container_of_runc_is_told_before_its_program_runs() {
     let name = "a_container_of_runc_is_told_before_its_program_runs";
-    if let Some(why) = runc::missing() {
-        return skip("runc", name, &why);
+    if lacks(Part::Runc, name) {
+        return;
     }
-    let runc = Runc::new("told");
+    let runc = Runc::new("told").unwrap();
     let sleep = ["/bin/busybox", "sleep", "600"];
-    let before = runc.bundle("before", &sleep, |_| {});
-    runc.create("before", &before);
+    let before = runc.bundle("before", &sleep, |_| {}).unwrap();
+    runc.create("before", &before).unwrap();
 
     let mut source = Source::over(&runc.state_dir());
     let facts = source.container("before");
     assert_eq!((facts.source, facts.runtime.to_string()), (Told::Oci, "runc".into()));
     assert_eq!(source.wait_for(SourceState::Ok).containers, 1);
 
-    let bundle = runc.bundle("web-1", &sleep, |spec| {
-        spec["annotations"] = json!({"org.example.team": "a"});
-        spec["mounts"].as_array_mut().unwrap().push(json!({
-            "destination": "/srv", "type": "bind", "source": "/tmp", "options": ["rbind", "ro"],
-        }));
-    });
-    let pid = runc.create("web-1", &bundle);
+    let bundle = runc
+        .bundle("web-1", &sleep, |spec| {
+            spec["annotations"] = json!({"org.example.team": "a"});
+            spec["mounts"].as_array_mut().unwrap().push(json!({
+                "destination": "/srv", "type": "bind", "source": "/tmp", "options": ["rbind", "ro"],
+            }));
+        })
+        .unwrap();
+    let pid = runc.create("web-1", &bundle).unwrap();
     let (id, path) = source.cgroup("web-1");
     let facts = source.container("web-1");
     // It waits in runc's own code for somebody to start it.
@@ -63,8 +63,8 @@ fn a_container_of_runc_is_told_before_its_program_runs() {
     let mounts: Vec<_> = facts.mounts.iter().map(|m| (m.destination.to_string(), m.writable)).collect();
     assert_eq!(mounts, [("/srv".to_owned(), false)]);
 
-    runc.call(&["start", "web-1"]);
-    runc.call(&["delete", "--force", "web-1"]);
+    runc.call(&["start", "web-1"]).unwrap();
+    runc.call(&["delete", "--force", "web-1"]).unwrap();
     source.gone("web-1");
     source.ask("web-1");
     source.unknown("web-1");
@@ -74,21 +74,27 @@ fn a_container_of_runc_is_told_before_its_program_runs() {
 #[test]
 fn containers_that_come_and_go_are_told_and_forgotten() {
     let name = "containers_that_come_and_go_are_told_and_forgotten";
-    if let Some(why) = runc::missing() {
-        return skip("runc", name, &why);
+    if lacks(Part::Runc, name) {
+        return;
     }
-    let runc = Runc::new("moment");
+    let runc = Runc::new("moment").unwrap();
     let mut source = Source::over(&runc.state_dir());
-    let bundle = runc.bundle("moment", &["/bin/busybox", "true"], |_| {});
+    let bundle = runc.bundle("moment", &["/bin/busybox", "true"], |_| {}).unwrap();
     for n in 0..20 {
         let id = format!("short-{n}");
-        runc.create(&id, &bundle);
+        runc.create(&id, &bundle).unwrap();
         assert_eq!(source.container(&id).name.to_string(), id);
-        runc.call(&["start", &id]);
-        runc.call(&["delete", "--force", &id]);
+        runc.call(&["start", &id]).unwrap();
+        runc.call(&["delete", "--force", &id]).unwrap();
         source.gone(&id);
     }
-    assert_eq!(source.wait_for(SourceState::Ok).containers, 0);
+    // One that was made anew under its id, at once, is another one.
+    runc.create("again", &bundle).unwrap();
+    assert_eq!(source.container("again").command.len(), 2);
+    let other = runc.bundle("other", &["/bin/busybox", "sleep", "600"], |_| {}).unwrap();
+    runc.call(&["delete", "--force", "again"]).unwrap();
+    runc.create("again", &other).unwrap();
+    assert_eq!(source.container("again").command.len(), 3);
 }
 
 #[test]
@@ -136,28 +142,28 @@ fn what_others_may_write_is_told_of_nobody() {
 #[test]
 fn containers_of_ctr_and_of_pods_are_told_from_disk() {
     let name = "containers_of_ctr_and_of_pods_are_told_from_disk";
-    if let Some(why) = containerd::missing() {
-        return skip("containerd", name, &why);
+    if lacks(Part::Containerd, name) {
+        return;
     }
-    let containerd = Containerd::start();
+    let containerd = Containerd::start().unwrap();
     let mut source = Source::over(Path::new("/run/containerd/runc"));
     let space = format!("hostward-{}", std::process::id());
     let id = format!("busy-{}", std::process::id());
-    containerd.import(&space);
-    containerd.ctr(&space, &["run", "-d", "docker.io/bench/busybox:1", &id, "/bin/sleep", "600"]);
+    containerd.import(&space).unwrap();
+    containerd.ctr(&space, &["run", "-d", "docker.io/bench/busybox:1", &id, "/bin/sleep", "600"]).unwrap();
     let (_, path) = source.cgroup(&id);
     let facts = source.container(&id);
     assert_eq!(path, format!("/{space}/{id}"));
     assert_eq!((facts.name.to_string(), facts.runtime.to_string()), (id.clone(), "containerd".into()));
     assert_eq!(facts.command, ["/bin/sleep".into(), "600".into()]);
-    containerd.ctr(&space, &["task", "rm", "-f", &id]);
-    containerd.ctr(&space, &["container", "rm", &id]);
+    containerd.ctr(&space, &["task", "rm", "-f", &id]).unwrap();
+    containerd.ctr(&space, &["container", "rm", &id]).unwrap();
     source.gone(&id);
 
     let uid = format!("d15c0000-4b5b-4b5b-9d5c-{:012x}", std::process::id());
     let config = containerd.config("web-1", &uid);
-    let sandbox = containerd.pod(&config);
-    let app = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]);
+    let sandbox = containerd.pod(&config).unwrap();
+    let app = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]).unwrap();
     // Of pods nothing is told until no socket knows it; one was named, and nobody answers there.
     std::thread::sleep(Duration::from_millis(300));
     source.ask_of(&uid, &app);
@@ -179,11 +185,11 @@ fn containers_of_ctr_and_of_pods_are_told_from_disk() {
     assert!(source.container(&sandbox).sandbox);
 
     // The daemon away: the files stay.
-    containerd.kill();
+    containerd.kill().unwrap();
     source.ask_of(&uid, &app);
     assert_eq!(source.container(&app).name.to_string(), "app");
-    containerd.up();
-    containerd.remove(&sandbox);
+    containerd.up().unwrap();
+    containerd.remove(&sandbox).unwrap();
     source.wait("that the pod is gone", |fact| {
         matches!(fact, Fact::PodGone { uid: gone, source: Told::Oci } if gone.as_bytes() == uid.as_bytes()).then_some(())
     });

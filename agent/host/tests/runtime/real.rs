@@ -1,26 +1,25 @@
 //! What a real containerd tells.
 
-use crate::containerd::{Containerd, missing};
 use crate::source::Source;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source as Told;
 use hostward_host::SourceState;
-use hostward_tests::need::skip;
+use hostward_tests::{Containerd, Part, lacks};
 
 /// One test, as a containerd takes seconds to start.
 #[test]
 fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     let name = "pods_and_containers_of_containerd_are_told_as_they_come_and_go";
-    if let Some(why) = missing() {
-        return skip("containerd", name, &why);
+    if lacks(Part::Containerd, name) {
+        return;
     }
     // Pods of an earlier run that was killed may still be there.
     let uid = format!("f4bcdb5f-4b5b-4b5b-9d5c-{:012x}", std::process::id());
     let other_uid = format!("0a1b2c3d-4b5b-4b5b-9d5c-{:012x}", std::process::id());
-    let containerd = Containerd::start();
+    let containerd = Containerd::start().unwrap();
     let config = containerd.config("web-1", &uid);
-    let sandbox = containerd.pod(&config);
-    let before = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]);
+    let sandbox = containerd.pod(&config).unwrap();
+    let before = containerd.container(&sandbox, &config, "app", &["/bin/sleep", "600"]).unwrap();
 
     let mut source = Source::start("cri", &containerd.socket(), 10_000);
     let pod = source.pod(&uid);
@@ -47,7 +46,7 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     );
 
     // One that ended a moment after its start, and one that is asked for before a list shows it.
-    let short = containerd.container(&sandbox, &config, "short", &["/bin/true"]);
+    let short = containerd.container(&sandbox, &config, "short", &["/bin/true"]).unwrap();
     source.ask(&short);
     assert_eq!(source.container(&short).name.to_string(), "short");
     source.ask("0123456789");
@@ -56,20 +55,20 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
     });
 
     // A daemon that was killed: what runs goes on, and is told again when it is back.
-    containerd.kill();
+    containerd.kill().unwrap();
     source.wait_for(SourceState::Degraded);
-    containerd.up();
+    containerd.up().unwrap();
     source.wait_for(SourceState::Ok);
     source.container(&before);
     let other = containerd.config("web-2", &other_uid);
-    let second = containerd.pod(&other);
+    let second = containerd.pod(&other).unwrap();
     assert_eq!(source.pod(&other_uid).name.to_string(), "web-2");
-    containerd.remove(&second);
+    containerd.remove(&second).unwrap();
     source.wait("that the pod is gone", |fact| {
         matches!(fact, Fact::PodGone { uid, source: Told::Cri } if uid.as_bytes() == other_uid.as_bytes())
             .then_some(())
     });
-    containerd.remove(&sandbox);
+    containerd.remove(&sandbox).unwrap();
     source.wait("that the container is gone", |fact| {
         matches!(fact, Fact::ContainerGone { id, .. } if id.as_bytes() == before.as_bytes()).then_some(())
     });

@@ -21,7 +21,7 @@ pub(super) enum Events {
     Opening(Opening),
     /// It is open.
     Open {
-        stream: Streaming<ContainerEvent>,
+        stream: Box<Streaming<ContainerEvent>>,
         /// An event came, so that this server does tell.
         heard: bool,
     },
@@ -53,7 +53,7 @@ impl Events {
             match self {
                 Self::Opening(opening) => {
                     *self = match opening.await {
-                        Ok(stream) => Self::Open { stream, heard: false },
+                        Ok(stream) => Self::Open { stream: Box::new(stream), heard: false },
                         Err(Fault::Foreign(_) | Fault::Refused(_) | Fault::Missing) => Self::Lacking,
                         Err(fault) => return Err(fault),
                     };

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Directories that are no container's, as containerd has one for each of its namespaces.
 const MAX_NAMESPACES: usize = 256;
+/// How often files are read that make no sense: they may be half written.
+const TRIES: u8 = 5;
 /// What a container's directory holds, and who wrote it.
 const STATES: [(&str, &str); 2] = [("state.json", "runc"), ("status", "crun")];
 
@@ -25,12 +27,16 @@ struct Place {
     below: String,
     program: &'static str,
     file: String,
+    /// Inode of its directory: a container that was made anew under its id has another.
+    ino: u64,
 }
 
 #[derive(Debug)]
 struct Known {
-    place: Place,
+    place: Arc<Place>,
+    /// None: its files could not be read, so many times by now.
     maker: Option<Maker>,
+    tries: u8,
     /// Somebody was told of it, and which pod's it is.
     told: Option<Text>,
 }
@@ -73,6 +79,8 @@ impl Disk {
         for (id, known) in gone {
             self.tell_gone(&id, known, &mut out);
         }
+        let unread = |_: &String, known: &mut Known| known.maker.is_none() && known.tries < TRIES;
+        let tried: BTreeMap<String, Known> = self.known.extract_if(.., unread).collect();
         places.retain(|id, _| !self.known.contains_key(id));
         for (id, place) in places {
             if self.known.len() >= self.most {
@@ -81,7 +89,9 @@ impl Disk {
             self.watch.forget(&place.root.join(&place.below));
             let found = read(&place, &id, &Text::EMPTY);
             let maker = found.as_ref().map(|(found, _)| found.maker);
-            self.known.insert(id.clone(), Known { place, maker, told: None });
+            let tries = 1 + tried.get(&id).map_or(0, |known| known.tries);
+            let told = tried.get(&id).and_then(|known| known.told.clone());
+            self.known.insert(id.clone(), Known { place, maker, tries, told });
             if let Some((found, state)) = found.filter(|_| maker == Some(Maker::Nobody)) {
                 self.tell(&id, found, &state, &mut out);
             }
@@ -124,15 +134,15 @@ impl Disk {
     }
 
     /// One that was there when no more were followed.
-    fn beyond(&self, id: &str) -> Option<Place> {
+    fn beyond(&self, id: &str) -> Option<Arc<Place>> {
         if self.known.len() < self.most || !is_id(id) {
             return None;
         }
         let mut places = self.roots.iter().filter_map(|path| {
             let root = Root::open(path).ok()?;
-            place(path, &root, id).or_else(|| {
+            place(path, &root, id, 0).or_else(|| {
                 let spaces = root.names(".", MAX_NAMESPACES).ok()?;
-                spaces.iter().find_map(|space| place(path, &root, &format!("{space}/{id}")))
+                spaces.iter().find_map(|(space, _)| place(path, &root, &format!("{space}/{id}"), 0))
             })
         });
         places.next()
@@ -177,8 +187,8 @@ impl Disk {
     }
 
     /// All containers by id, and how many ids in a root are those of several: which one is meant, nobody could tell.
-    fn places(&mut self) -> (BTreeMap<String, Place>, BTreeMap<PathBuf, usize>) {
-        let mut places: BTreeMap<String, Place> = BTreeMap::new();
+    fn places(&mut self) -> (BTreeMap<String, Arc<Place>>, BTreeMap<PathBuf, usize>) {
+        let mut places: BTreeMap<String, Arc<Place>> = BTreeMap::new();
         let mut twice: BTreeSet<(PathBuf, String)> = BTreeSet::new();
         self.reports.clear();
         for path in &self.roots {
@@ -193,7 +203,7 @@ impl Disk {
                 }
             };
             self.reports.insert(path.clone(), RootReport::default());
-            for (id, place) in below(path, &root, self.most, &mut self.watch) {
+            for (id, place) in below(path, &root, self.most, &mut self.watch, &self.known) {
                 if let Some(other) = places.get(&id).filter(|other| **other != place) {
                     twice.insert((other.root.clone(), id));
                 } else {
@@ -210,12 +220,22 @@ impl Disk {
     }
 }
 
-/// Containers of a root, and of the namespaces in it.
-fn below(path: &Path, root: &Root, most: usize, watch: &mut Watch) -> Vec<(String, Place)> {
+/// Containers of a root, and of the namespaces in it. Of those that are known only the names are looked at.
+fn below(
+    path: &Path,
+    root: &Root,
+    most: usize,
+    watch: &mut Watch,
+    known: &BTreeMap<String, Known>,
+) -> Vec<(String, Arc<Place>)> {
+    let same = |id: &str, below: &str, ino: u64| {
+        let place = known.get(id).map(|known| &known.place);
+        place.filter(|place| place.ino == ino && place.below == below && place.root == path).cloned()
+    };
     let mut found = Vec::new();
     let mut spaces = 0;
-    for name in root.names(".", most + MAX_NAMESPACES).unwrap_or_default() {
-        if let Some(place) = place(path, root, &name) {
+    for (name, ino) in root.names(".", most + MAX_NAMESPACES).unwrap_or_default() {
+        if let Some(place) = same(&name, &name, ino).or_else(|| place(path, root, &name, ino)) {
             found.push((name, place));
             continue;
         }
@@ -225,16 +245,16 @@ fn below(path: &Path, root: &Root, most: usize, watch: &mut Watch) -> Vec<(Strin
             continue;
         }
         watch.directory(&path.join(&name));
-        if let Some(place) = place(path, root, &name) {
+        if let Some(place) = place(path, root, &name, ino) {
             found.push((name, place));
             continue;
         }
-        for id in root.names(&name, most).unwrap_or_default() {
+        for (id, ino) in root.names(&name, most).unwrap_or_default() {
             let below = format!("{name}/{id}");
-            let mut there = place(path, root, &below);
+            let mut there = same(&id, &below, ino).or_else(|| place(path, root, &below, ino));
             if there.is_none() {
                 watch.directory(&path.join(&below));
-                there = place(path, root, &below);
+                there = place(path, root, &below, ino);
             }
             found.extend(there.map(|place| (id, place)));
         }
@@ -243,10 +263,11 @@ fn below(path: &Path, root: &Root, most: usize, watch: &mut Watch) -> Vec<(Strin
 }
 
 /// The place of a container; none when nobody wrote its state yet.
-fn place(path: &Path, root: &Root, below: &str) -> Option<Place> {
+fn place(path: &Path, root: &Root, below: &str, ino: u64) -> Option<Arc<Place>> {
     STATES.iter().find_map(|(name, program)| {
         let file = format!("{below}/{name}");
-        root.has(&file).then(|| Place { root: path.to_owned(), below: below.to_owned(), program, file })
+        let (root_path, below) = (path.to_owned(), below.to_owned());
+        root.has(&file).then(|| Arc::new(Place { root: root_path, below, program, file, ino }))
     })
 }
 

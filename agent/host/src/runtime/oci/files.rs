@@ -28,8 +28,9 @@ impl Root {
         Ok(Self(fd))
     }
 
-    /// Names in the root, or in a directory of it, at most so many and none that is no container's id.
-    pub(super) fn names(&self, below: &str, most: usize) -> io::Result<Vec<String>> {
+    /// Directories in the root, or in a directory of it, with their inodes: at most so many, and none whose name is no
+    /// container's id.
+    pub(super) fn names(&self, below: &str, most: usize) -> io::Result<Vec<(String, u64)>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat2(self.0.as_fd(), below, flags, Mode::empty(), within())?;
         let mut names = Vec::new();
@@ -39,9 +40,8 @@ impl Root {
             }
             let entry = entry?;
             let is_dir = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
-            names.extend(
-                entry.file_name().to_str().ok().filter(|name| is_dir && is_id(name)).map(str::to_owned),
-            );
+            let name = entry.file_name().to_str().ok().filter(|name| is_dir && is_id(name));
+            names.extend(name.map(|name| (name.to_owned(), entry.ino())));
         }
         Ok(names)
     }
@@ -113,7 +113,8 @@ mod tests {
         let root = Root::open(&at).unwrap();
         assert_eq!(root.read("web/state.json").unwrap(), b"{}");
         assert!(root.has("web/state.json") && !root.has("web/status") && !root.has("../outside"));
-        assert_eq!(root.names(".", 10).unwrap(), ["web"]);
+        let names: Vec<String> = root.names(".", 10).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["web"]);
         assert!(root.read("../outside").is_err() && root.read("web").is_err());
 
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();

@@ -12,6 +12,8 @@
 //!
 //! # What can go wrong
 //! - *Two containers with one id*, in two namespaces of containerd or two directories: neither is told.
+//! - *Two containers in one cgroup*, of which runc warns: what runs in it counts as the later one's.
+//! - *A container that is gone within some milliseconds*: it may be gone before it is read.
 //! - *A directory or file that others than root may write, a link, a file over 1 MiB*: not read.
 //! - *A bundle on a filesystem that hangs*: this source hangs and says so; nothing else does.
 //!

@@ -5,7 +5,7 @@ set -euo pipefail
 suite=$1; out=$2
 [ -x "$out/usr/bin/containerd" ] && exit 0
 here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../../../../shared/vm/mirror.sh"
+. "$here/../../../shared/vm/mirror.sh"
 mkdir -p "$(dirname "$out")"
 work=$(mktemp -d "$out.XXXXXX"); trap 'rm -rf "$work"' EXIT
 get() { curl -sSfL --retry 3 --max-time 300 -o "$2" "$mirror/$1"; }
