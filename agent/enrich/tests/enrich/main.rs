@@ -8,3 +8,5 @@ mod kernel;
 mod merge;
 #[cfg(test)]
 mod owners;
+#[cfg(test)]
+mod programs;
