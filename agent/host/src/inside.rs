@@ -203,6 +203,24 @@ mod tests {
         assert_eq!(users(&dir).users.get(&0), Some(&Text::from("root")));
     }
 
+    #[test]
+    fn names_go_by_the_numbers_of_the_host() {
+        let map = id_ranges(
+            b"         0     100000      65536\n     65536       1000          1\nno\n1 2\n4 4294967295 9\n",
+        );
+        let names = |ids: &[u32]| {
+            ids.iter().map(|id| (*id, Text::from(format!("u{id}")))).collect::<BTreeMap<_, _>>()
+        };
+        let mapped = outside(names(&[0, 33, 65_535, 65_536, 65_537]), &map);
+        let told: Vec<(u32, String)> = mapped.into_iter().map(|(id, name)| (id, name.to_string())).collect();
+        let expected = [(1_000, "u65536"), (100_000, "u0"), (100_033, "u33"), (165_535, "u65535")];
+        assert_eq!(told, expected.map(|(id, name)| (id, name.to_owned())));
+        assert!(outside(names(&[5]), &id_ranges(b"4 4294967295 9\n")).is_empty(), "beyond all numbers");
+        let many: Vec<u32> = (0..100_000).collect();
+        let kept = outside(names(&many), &id_ranges(b"0 0 4294967295")).len();
+        assert!((500..1_000).contains(&kept), "{kept}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

@@ -228,3 +228,25 @@ fn running_is_read_only(release: &str) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_let_running_programs_be_written_to() {
+        let table = [
+            ("6.1.0-18-amd64", true),
+            ("6.11.0-26-generic", false),
+            ("6.12.0", false),
+            ("6.12.4+deb13", false),
+            ("6.12.48+deb13-amd64", true),
+            ("6.13.1", true),
+            ("5.10", true),
+            ("", true),
+        ];
+        for (release, expected) in table {
+            assert_eq!(running_is_read_only(release), expected, "{release}");
+        }
+    }
+}
