@@ -17,6 +17,7 @@ use hostward_enrich::{Enricher, Output};
 use hostward_event::event::{Action, Actor, Alert, Body, Mode};
 use hostward_event::fact::{ActionResult, Fact, Input, Lookup, Outcome};
 use hostward_event::mask::Masker;
+use hostward_event::registry::Awaited;
 use hostward_event::{Event, EventId, EventKind, IdMint, Text};
 use hostward_policy::Rule;
 use hostward_respond::KillRequest;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 /// How long an alert waits for the result of its action.
 const ACTION_WAIT_NS: u64 = 2_000_000_000;
-/// How long, if the event waits for its container besides.
+/// How long, if the event waits for its container or its program besides.
 const EARLY_WAIT_NS: u64 = 4 * ACTION_WAIT_NS;
 /// Alerts that wait at the same time; past it the oldest goes out as `timed_out`.
 const MAX_WAITING: usize = 1024;
@@ -141,7 +142,7 @@ impl<C: Clock> Pipeline<C> {
         for output in outputs.drain(..) {
             match output {
                 Output::Event(event) => self.observe(event, effects),
-                Output::Early(event) => self.foresee(&event, effects),
+                Output::Early(event, awaited) => self.foresee(&event, awaited, effects),
                 Output::Lookup(lookup) => effects.push(Effect::Look(lookup)),
             }
         }
@@ -200,23 +201,31 @@ impl<C: Clock> Pipeline<C> {
         }
     }
 
-    /// A kill does not wait until the container is known, unless that may change the decision. The alert does.
-    fn foresee(&mut self, event: &Arc<Event>, effects: &mut Vec<Effect>) {
+    /// A kill does not wait until container and program are known, unless that may change the decision. The alert does.
+    fn foresee(&mut self, event: &Arc<Event>, awaited: Awaited, effects: &mut Vec<Effect>) {
         let policy = Arc::clone(&self.policy);
         let mut matched = Vec::new();
-        policy.rules.matches_early(event, &mut matched);
+        policy.rules.matches_early(event, awaited, &mut matched);
         if matched.is_empty() {
             return;
         }
         let now = self.clock.boot_ns();
         for rule in matched {
-            let Some(decision) = policy.decide_early(rule, event) else { continue };
+            let Some(decision) = policy.decide_early(rule, event, awaited) else { continue };
             let by_kernel = matches!(event.body, Body::Exec { killed: true });
             if (decision.action, decision.mode, by_kernel) == (Action::Kill, Mode::Enforce, false) {
                 let alert = self.alert_of(rule, event, decision, now);
-                self.act(event, alert, now, true, effects);
+                // It may wait for its container and then for its program, and is foreseen each time.
+                if !self.is_foreseen(&alert) {
+                    self.act(event, alert, now, true, effects);
+                }
             }
         }
+    }
+
+    fn is_foreseen(&self, alert: &Alert) -> bool {
+        let id = self.alert_id(alert);
+        self.waiting.iter().any(|waiting| waiting.early && self.alert_id(&waiting.alert) == id)
     }
 
     fn alert_of(&self, rule: &Rule, event: &Event, decision: Decision, matched_boot_ns: u64) -> Alert {

@@ -5,6 +5,7 @@ use crate::embedded;
 use crate::exit::{Exit, Failure};
 use hostward_event::event::{Action, Mode};
 use hostward_event::plan::{KernelPlan, OpenClass};
+use hostward_event::registry::Awaited;
 use hostward_event::{Event, EventKind, KindSet, Text};
 use hostward_policy::{Problem, Response, Responses, Rule, RuleFile, RuleSet, Severity};
 use std::path::{Path, PathBuf};
@@ -48,8 +49,8 @@ impl Policy {
 
     /// Decides about a match by an event that still waits for its container: none when what is yet to be told
     /// may change the decision.
-    pub fn decide_early(&self, rule: &Rule, event: &Event) -> Option<Decision> {
-        Some(self.decision(Some(self.responses.decide_early(rule, event)?), event))
+    pub fn decide_early(&self, rule: &Rule, event: &Event, awaited: Awaited) -> Option<Decision> {
+        Some(self.decision(Some(self.responses.decide_early(rule, event, awaited)?), event))
     }
 
     fn decision(&self, response: Option<&Response>, event: &Event) -> Decision {

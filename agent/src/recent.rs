@@ -103,6 +103,8 @@ mod tests {
             session_leader: None,
             around: Arc::new(Surroundings::default()),
             body: Body::Fork,
+            program: None,
+            inside: None,
             partial: false,
             alert: None,
         })

@@ -67,12 +67,18 @@ pub struct ContextReport {
     pub containers: usize,
     /// Pods of which facts are known.
     pub pods: usize,
-    /// Events that wait for their container now.
+    /// Events that wait for their container or their program now.
     pub held: usize,
     /// Events of containers that were sent with name and image.
     pub complete: u64,
     /// Events of containers that were sent before these were known; an `update` event follows.
     pub partial: u64,
+    /// Files of programs of which the hash or the package is known.
+    #[serde(default)]
+    pub programs: usize,
+    /// Program starts that were sent before their file was read.
+    #[serde(default)]
+    pub late: u64,
 }
 
 /// One lane of the spool.
@@ -223,6 +229,13 @@ impl fmt::Display for Report {
                 f,
                 "containers known: {}, pods: {}; events of containers: {} complete at first sending, {} partial, {} waiting",
                 context.containers, context.pods, context.complete, context.partial, context.held
+            )?;
+        }
+        if context.programs > 0 || context.late > 0 {
+            writeln!(
+                f,
+                "programs known: {}; program starts sent before their file was read: {}",
+                context.programs, context.late
             )?;
         }
         for sink in &self.sinks {

@@ -22,7 +22,13 @@ pub struct Config {
     /// ms of event time for which the first events of a container wait until it is known; then they go out
     /// marked `enrichment.partial`. 0: nothing waits.
     pub context_wait_ms: u32,
-    /// Events that wait at the same time, of all containers; at the bound those that wait longest go out.
+    /// ms of event time for which the exec of a file that is not known yet waits for its hash; then it goes out
+    /// without. 0: nothing waits, and a file has its hash from its second exec on.
+    pub program_wait_ms: u32,
+    /// Files of programs of which hash and package are kept. About 300 bytes each.
+    pub max_programs: NonZeroUsize,
+    /// Events that wait at the same time, of all containers, and of all programs; at the bound those that wait
+    /// longest go out.
     pub max_held_events: NonZeroUsize,
     /// Ask for the cgroup path of each process that execs in the root cgroup. Wanted where a v1
     /// hierarchy may hold the container while the one that the sensor reads has it in the root;
@@ -40,6 +46,8 @@ impl Default for Config {
             max_cgroups: bound(8_192),
             max_containers: bound(8_192),
             context_wait_ms: 2_000,
+            program_wait_ms: 500,
+            max_programs: bound(16_384),
             max_held_events: bound(16_384),
             root_lookups: false,
         }
@@ -75,10 +83,14 @@ pub struct Stats {
     pub containers: usize,
     /// Pods of which facts are known.
     pub pods: usize,
-    /// Events that wait for their container.
+    /// Events that wait for their container or their program.
     pub held: usize,
     /// Events of containers that were sent with all that was waited for.
     pub complete: u64,
     /// Events of containers that were sent without.
     pub partial: u64,
+    /// Files of programs of which something is known.
+    pub programs: usize,
+    /// Execs that were sent before their file was read.
+    pub late: u64,
 }

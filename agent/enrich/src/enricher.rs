@@ -2,6 +2,7 @@
 
 use crate::image::{Birth, Identity};
 use crate::owners::Owners;
+use crate::programs::Programs;
 use crate::table::{Table, Who};
 use crate::workload::{Place, Workloads, is_root};
 use crate::{Config, Output, Stats};
@@ -20,6 +21,7 @@ pub struct Enricher {
     pub(crate) table: Table,
     pub(crate) workloads: Workloads,
     pub(crate) owners: Owners,
+    pub(crate) programs: Programs,
     around: Arc<Surroundings>,
     clock_offset_ns: i64,
     sequence: u64,
@@ -38,6 +40,7 @@ impl Enricher {
             table: Table::new(config),
             workloads: Workloads::new(config.max_cgroups, config.max_containers),
             owners: Owners::new(config),
+            programs: Programs::new(config),
             around: Arc::default(),
             clock_offset_ns: 0,
             sequence: 0,
@@ -50,7 +53,7 @@ impl Enricher {
     }
 
     /// Takes one input in and appends what follows. A ring record, a gap and a notice give exactly
-    /// one event each, at once or when its container is known; other inputs give those that waited for them. [`Input::Action`] is not for this crate.
+    /// one event each, at once or when its container and its program are known; other inputs give those that waited for them. [`Input::Action`] is not for this crate.
     pub fn handle(&mut self, input: &Input, out: &mut Vec<Output>) {
         match input {
             Input::Raw(raw) => self.raw(raw, out),
@@ -80,9 +83,11 @@ impl Enricher {
             answers: self.answers,
             containers: self.workloads.directory.containers(),
             pods: self.workloads.directory.pods(),
-            held: self.owners.held(),
+            held: self.owners.held() + self.programs.held(),
             complete: self.owners.complete,
             partial: self.owners.partial,
+            programs: self.programs.known(),
+            late: self.programs.late,
         }
     }
 
@@ -173,9 +178,12 @@ impl Enricher {
             session_leader,
             around: self.around.clone(),
             body,
+            program: None,
+            inside: None,
             partial: false,
             alert: None,
         };
+        self.ask_for_program(&event, out);
         self.deliver(event, at_ns, out);
     }
 
@@ -238,6 +246,7 @@ impl Enricher {
         self.table.advance(self.now_ns);
         self.workloads.advance(self.now_ns);
         self.release_due(out);
+        self.release_due_programs(out);
     }
 
     pub(crate) fn ask(&mut self, lookup: Lookup, out: &mut Vec<Output>) {
@@ -259,6 +268,11 @@ impl Enricher {
                 self.answers += 1;
                 self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
             }
+            Fact::Programs { files, names } => self.learn_programs(*files, *names),
+            Fact::Program { key, pid, start_boot_ns, facts, keep } => {
+                self.learn_program(key, (*pid, *start_boot_ns), facts, *keep, out);
+            }
+            Fact::Names { container, names } => self.learn_names(container, names.as_ref(), out),
             Fact::Notice(notice) => self.notice(notice, out),
             Fact::CgroupContainer { cgroup_id, path, container, runtime } => {
                 for workload in self.workloads.claim(*cgroup_id, path, container, runtime) {
@@ -345,6 +359,8 @@ impl Enricher {
             session_leader: None,
             around: self.around.clone(),
             body,
+            program: None,
+            inside: None,
             partial: false,
             alert: None,
         }

@@ -9,9 +9,11 @@
 //! [`Enricher::handle`] takes one [`Input`] and appends what follows from it: for every ring record
 //! exactly one [`Event`], in the order of the inputs, and now and then a [`Lookup`] that somebody
 //! with access to the host answers by a [`Fact`]. Events go out with what is known, and the answer serves
-//! the events after it. There is one exception: the first events of a container of which nobody told
+//! the events after it. There are two exceptions. The first events of a container of which nobody told
 //! anything yet wait for [`Config::context_wait_ms`], in order, and only while somebody can be asked. What
-//! was sent without is marked, and followed by one event `update` when the container is known.
+//! was sent without is marked, and followed by one event `update` when the container is known. And the exec of a
+//! file that is not known yet, with what its process does meanwhile, waits for [`Config::program_wait_ms`] until
+//! somebody has read the file ([`Fact::Programs`] says that somebody does).
 //!
 //! Processes are kept by pid, and told apart by their start. /proc tells a start to 10 ms, so starts
 //! are compared by that tick. A process is learnt from four sources, and whichever comes first, the
@@ -31,6 +33,8 @@
 //! - *Lost execs*: the process keeps its former program until its next exec.
 //! - *Seeds scattered over the stream*, not given at once: a child forked from a process whose seed
 //!   ran ahead of its records may inherit the program of later. Give seeds first.
+//! - *A program's file takes long to read, or is gone*: the exec goes out without its hash, counted in
+//!   [`Stats::late`]; no later record brings it.
 //! - *A setuid without an exec* is seen at the next open or connect, and only in the effective ids.
 //! - *A container that nobody tells of*: its first events are late by the wait, all are marked partial, and it is
 //!   asked about again each minute.
@@ -42,12 +46,14 @@
 //! # Not here
 //! Reading anything of the host (`hostward-host`), deciding anything (`hostward-policy`).
 
+mod backlog;
 mod bounded;
 mod config;
 mod enricher;
 mod hold;
 mod image;
 mod owners;
+mod programs;
 mod table;
 mod workload;
 
@@ -57,6 +63,7 @@ pub use enricher::Enricher;
 pub use hostward_event::fact::{Fact, Input, Lookup};
 
 use hostward_event::Event;
+use hostward_event::registry::Awaited;
 use std::sync::Arc;
 
 /// Most ancestors of a process that an event tells.
@@ -67,9 +74,10 @@ pub const MAX_LINEAGE: usize = 16;
 pub enum Output {
     /// An event, complete as far as it is known now.
     Event(Arc<Event>),
-    /// An event that waits until its container is known, as far as it is known now. It comes again, as
-    /// [`Output::Event`] with the same id: this one is for what cannot wait.
-    Early(Arc<Event>),
+    /// An event that waits until its container or its program is known, as far as it is known now, and what may
+    /// be told yet. It comes again, as [`Output::Event`] with the same id, and may come as this before a second
+    /// time: this one is for what cannot wait.
+    Early(Arc<Event>, Awaited),
     /// A question to the host; its answer comes back as a [`Fact`], or never.
     Lookup(Lookup),
 }

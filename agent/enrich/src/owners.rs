@@ -7,6 +7,7 @@ use crate::{Config, Enricher, Output};
 use hostward_event::event::{Body, Event};
 use hostward_event::fact::{Fact, Lookup, Notice};
 use hostward_event::process::Process;
+use hostward_event::registry::Awaited;
 use hostward_event::workload::Container;
 use hostward_event::{EventKind, Text};
 use std::sync::Arc;
@@ -63,16 +64,16 @@ impl Enricher {
         let Some(container) = &process.workload.container else {
             return match self.owners.hold.queue_of(process.entity_id).cloned() {
                 Some(id) => self.hold(&id, event, out),
-                None => out.push(Output::Event(Arc::new(event))),
+                None => self.pass(event, out),
             };
         };
         if is_complete(container) || self.complete(&mut event) {
             self.owners.complete += 1;
-            return out.push(Output::Event(Arc::new(event)));
+            return self.pass(event, out);
         }
         if !self.owners.askable && !self.owners.was_askable {
             // Nobody will ever tell more, so there is nothing that the event lacks.
-            return out.push(Output::Event(Arc::new(event)));
+            return self.pass(event, out);
         }
         let Some(container) = event.process.as_ref().and_then(|process| process.workload.container.as_ref())
         else {
@@ -85,7 +86,7 @@ impl Enricher {
                 nameless.asked_ns = at_ns;
             }
             let lookup = again.then(|| question(container, &event));
-            self.send_partial(&id, Arc::new(event), out);
+            self.send_partial(&id, event, out);
             if let Some(lookup) = lookup {
                 self.ask(lookup, out);
             }
@@ -94,7 +95,7 @@ impl Enricher {
         if !self.owners.waits || !self.owners.askable {
             let lookup = question(container, &event);
             self.give_up(&id, out);
-            self.send_partial(&id, Arc::new(event), out);
+            self.send_partial(&id, event, out);
             return self.ask(lookup, out);
         }
         if !self.owners.hold.waits_for(&id) {
@@ -106,7 +107,8 @@ impl Enricher {
 
     fn hold(&mut self, id: &Text, event: Event, out: &mut Vec<Output>) {
         let event = Arc::new(event);
-        out.push(Output::Early(event.clone()));
+        // Its program is known to whoever read it before; what is read of it now comes with the event.
+        out.push(Output::Early(event.clone(), Awaited { runtime: true, names: true, program: true }));
         if let Some(oldest) = self.owners.hold.push(id, event, self.now_ns()) {
             self.give_up(&oldest, out);
         }
@@ -126,14 +128,14 @@ impl Enricher {
         is_complete(container)
     }
 
-    fn send_partial(&mut self, id: &Text, mut event: Arc<Event>, out: &mut Vec<Output>) {
+    fn send_partial(&mut self, id: &Text, mut event: Event, out: &mut Vec<Output>) {
         self.owners.partial += 1;
         if let Some(nameless) = self.owners.nameless.find_mut(id.clone()) {
             nameless.events += 1;
             nameless.last.clone_from(&event.process);
         }
-        Arc::make_mut(&mut event).partial = true;
-        out.push(Output::Event(event));
+        event.partial = true;
+        self.pass(event, out);
     }
 
     /// Sends out what waits for a container, with or without its facts.
@@ -143,9 +145,9 @@ impl Enricher {
             let inside = event.process.as_ref().is_some_and(|process| process.workload.container.is_some());
             if self.complete(&mut event) {
                 self.owners.complete += u64::from(inside);
-                out.push(Output::Event(Arc::new(event)));
+                self.pass(event, out);
             } else {
-                self.send_partial(id, Arc::new(event), out);
+                self.send_partial(id, event, out);
             }
         }
     }
@@ -167,6 +169,11 @@ impl Enricher {
 
     /// Sends out all that waits: nothing more will be told.
     pub fn finish(&mut self, out: &mut Vec<Output>) {
+        self.finish_owners(out);
+        self.finish_programs(out);
+    }
+
+    fn finish_owners(&mut self, out: &mut Vec<Output>) {
         while let Some(id) = self.owners.hold.due(u64::MAX) {
             self.give_up(&id, out);
         }
@@ -191,7 +198,7 @@ impl Enricher {
                 self.owners.askable = *answer;
                 self.owners.was_askable |= self.owners.askable;
                 if !self.owners.askable {
-                    self.finish(out);
+                    self.finish_owners(out);
                 }
             }
             _ => {}

@@ -19,6 +19,7 @@
 
 use crate::event::{Alert, Body, Event, Surroundings};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
+use crate::program::ProgramFacts;
 use crate::raw::Source;
 use crate::workload::{ContainerFacts, PodFacts};
 use crate::{EventId, Text};
@@ -62,11 +63,22 @@ struct Stored<'a> {
     container: Option<&'a ContainerFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<&'a PodFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<&'a ProgramFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inside: Option<Inside<&'a Text>>,
     alert: Option<&'a Alert>,
     users: BTreeMap<u32, &'a Text>,
     groups: BTreeMap<u32, &'a Text>,
     host: &'a HostFacts,
     agent: &'a AgentFacts,
+}
+
+/// Names in the container, of the ids that the event shows.
+#[derive(Serialize, Deserialize)]
+struct Inside<T> {
+    users: BTreeMap<u32, T>,
+    groups: BTreeMap<u32, T>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +104,10 @@ struct Loaded {
     container: Option<Arc<ContainerFacts>>,
     #[serde(default)]
     pod: Option<Arc<PodFacts>>,
+    #[serde(default)]
+    program: Option<Arc<ProgramFacts>>,
+    #[serde(default)]
+    inside: Option<Inside<Text>>,
     #[serde(default)]
     alert: Option<Arc<Alert>>,
     #[serde(default)]
@@ -145,6 +161,11 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), EncodeFailure> {
         partial: event.partial,
         container: container.and_then(|container| container.facts.as_deref()),
         pod: container.and_then(|container| container.pod.as_deref()),
+        program: event.program.as_deref(),
+        inside: event
+            .inside
+            .as_deref()
+            .map(|names| Inside { users: named(&uids, &names.users), groups: named(&gids, &names.groups) }),
         alert: event.alert.as_deref(),
         users: named(&uids, &event.around.users.users),
         groups: named(&gids, &event.around.users.groups),
@@ -196,6 +217,8 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         session_leader,
         around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users }),
         body: loaded.body,
+        program: loaded.program,
+        inside: loaded.inside.map(|Inside { users, groups }| Arc::new(UserTable { users, groups })),
         partial: loaded.partial,
         alert: loaded.alert,
     })

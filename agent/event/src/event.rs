@@ -2,6 +2,7 @@
 
 use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
+use crate::program::ProgramFacts;
 use crate::raw::{Gap, RawCgroupChange, RawConnect, RawOpen, Source};
 use crate::{EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,11 @@ pub struct Event {
     pub session_leader: Option<Arc<Process>>,
     /// Machine, agent, names.
     pub around: Arc<Surroundings>,
+    /// What was read of the program's file; none: nothing, or not yet.
+    pub program: Option<Arc<ProgramFacts>>,
+    /// Names of users and groups as the process's container has them, by the ids that the kernel tells; none: not
+    /// known, or in no container.
+    pub inside: Option<Arc<UserTable>>,
     /// What happened.
     pub body: Body,
     /// It went out before its container was known.
@@ -106,6 +112,14 @@ impl Event {
             (None, Body::Agent(_)) => Priority::Warning,
             (None, _) => Priority::Informational,
         }
+    }
+
+    /// Names of users and groups as `process`, which is one of this event's, has them: of a process in a container
+    /// never the host's. None: nobody knows them.
+    pub fn names_of(&self, process: &Process) -> Option<&UserTable> {
+        let Some(container) = &process.workload.container else { return Some(&self.around.users) };
+        let own = self.process.as_ref()?.workload.container.as_ref()?;
+        self.inside.as_deref().filter(|_| own.id == container.id)
     }
 
     /// The parent process, when known.

@@ -1,6 +1,7 @@
 //! What enters and leaves the pure part of the agent. A capture file is a stream of [`Input`]s.
 
 use crate::process::{AgentFacts, HostFacts, UserTable};
+use crate::program::{ProgramFacts, ProgramKey};
 use crate::raw::Args;
 use crate::raw::{Credentials, Gap, Inode, Namespaces, RawCgroup, RawEvent};
 use crate::workload::{ContainerFacts, PodFacts, Source};
@@ -110,6 +111,34 @@ pub enum Fact {
         /// A container runtime, or an API server in its place, answers.
         answer: bool,
     },
+    /// Programs' files and names inside of containers can be asked for; while nobody told this, nothing is.
+    Programs {
+        /// [`Lookup::Program`] is answered.
+        files: bool,
+        /// [`Lookup::Names`] is answered.
+        names: bool,
+    },
+    /// Answer to [`Lookup::Program`], always given: empty facts say that nothing could be read.
+    Program {
+        /// The file asked for.
+        key: ProgramKey,
+        /// The process that executed it.
+        pid: u32,
+        /// Its start, CLOCK_BOOTTIME ns.
+        start_boot_ns: u64,
+        /// What was read of it.
+        facts: Arc<ProgramFacts>,
+        /// It holds for everybody who executes this file; false: for this process, ask again for others.
+        keep: bool,
+    },
+    /// Answer to [`Lookup::Names`], always given.
+    Names {
+        /// Full id of the container.
+        container: Text,
+        /// Names by the ids that the kernel tells, which with a user namespace are not those in the container's
+        /// files; none: nothing could be read.
+        names: Option<Arc<UserTable>>,
+    },
     /// Something about the agent that belongs into the feed: started, rules reloaded, ….
     Notice(Notice),
     /// The cgroup of a container, told by the files of the OCI runtime that made it. It counts for this cgroup and
@@ -163,6 +192,30 @@ pub enum Lookup {
         pod_uid: Text,
         /// A process in it.
         pid: u32,
+    },
+    /// The file of a program that was executed and is not known yet; [`Fact::Program`] answers.
+    Program {
+        /// Which file.
+        key: ProgramKey,
+        /// Its modification time, ns since the epoch.
+        mtime_ns: i64,
+        /// The process that executed it.
+        pid: u32,
+        /// Its start, CLOCK_BOOTTIME ns.
+        start_boot_ns: u64,
+        /// Its parent: once the process has ended, the file is looked for in the parent's root.
+        ppid: u32,
+        /// It runs in no container, so that a package of the host may have brought the program.
+        on_host: bool,
+    },
+    /// Names of users and groups as a container has them; [`Fact::Names`] answers.
+    Names {
+        /// Full id of the container.
+        container: Text,
+        /// A process that has just executed a program in it.
+        pid: u32,
+        /// Its start, CLOCK_BOOTTIME ns.
+        start_boot_ns: u64,
     },
     /// A process that acted and of which no fork, exec or seed was seen; [`Fact::Process`] answers.
     Process {

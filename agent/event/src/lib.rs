@@ -23,6 +23,7 @@ pub mod kind;
 pub mod mask;
 pub mod plan;
 pub mod process;
+pub mod program;
 pub mod raw;
 pub mod redact;
 pub mod registry;

@@ -18,6 +18,10 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// Two changes within one tick of the kernel (at most 10 ms) have the same time.
 const SETTLED_NS: i64 = 20_000_000;
 
+/// Non-blocking: a FIFO in the place of a file must not hold the caller for ever.
+pub(crate) const FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
 /// A SHA-256.
 pub type Sha256 = [u8; 32];
 
@@ -39,6 +43,14 @@ pub enum HashFailure {
         /// Its size.
         bytes: u64,
     },
+}
+
+/// The file of a program as it was when it was executed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Executed {
+    pub ino: u64,
+    pub ctime_ns: i64,
+    pub mtime_ns: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,27 +87,15 @@ impl Hasher {
     /// # Errors
     /// See [`HashFailure`]. Each is about this file only.
     pub fn sha256(&mut self, path: &Path, expected: Option<&Inode>) -> Result<Sha256, HashFailure> {
-        // Non-blocking: a FIFO in its place must not hold the caller for ever.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?);
-        let stat = fstat(&file).map_err(io::Error::from)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(HashFailure::NotRegular);
-        }
-        let key = Key::of(&stat);
+        let file = File::from(rustix::fs::open(path, FLAGS, Mode::empty()).map_err(io::Error::from)?);
+        let key = Key::of(&stat_regular(&file)?);
         if expected.is_some_and(|inode| (inode.ino, inode.ctime_ns) != (key.ino, key.ctime_ns)) {
             return Err(HashFailure::Another);
-        }
-        if key.bytes > self.max_file_bytes {
-            return Err(HashFailure::TooLarge { bytes: key.bytes });
         }
         if let Some(hash) = self.known(&key) {
             return Ok(hash);
         }
-        self.files_read += 1;
-        let now_ns = crate::clock_offset_ns().saturating_add_unsigned(crate::boot_ns());
-        let is_settled = now_ns.saturating_sub(key.ctime_ns) > SETTLED_NS;
-        let hash = digest(&file, key.bytes)?;
+        let (hash, is_settled) = self.read(&file, &key)?;
         // Written to while it was read: the hash would be of no file that ever was.
         if Key::of(&fstat(&file).map_err(io::Error::from)?) != key {
             return Err(HashFailure::Another);
@@ -104,6 +104,55 @@ impl Hasher {
             self.keep(key, hash);
         }
         Ok(hash)
+    }
+
+    /// The hash of the file that was executed, which `file` should be; and whether it is that of everybody who
+    /// executes a file that looks so.
+    ///
+    /// A program may delete or rename itself as soon as it runs, which is a change of the inode. Nobody can write
+    /// to a file that runs, so that the content is known to be the same for as long as `runs` says that the
+    /// process is still at it, and the time of modification agrees.
+    ///
+    /// # Errors
+    /// See [`HashFailure`].
+    pub(crate) fn executed(
+        &mut self,
+        file: &File,
+        exe: Executed,
+        runs: &dyn Fn() -> bool,
+    ) -> Result<(Sha256, bool), HashFailure> {
+        let before = stat_regular(file)?;
+        let key = Key::of(&before);
+        let is_same_content = |stat: &Stat| {
+            let mtime_ns = crate::proc::time_ns(stat.st_mtime, stat.st_mtime_nsec);
+            (stat.st_ino, stat.st_size, mtime_ns) == (exe.ino, before.st_size, exe.mtime_ns)
+        };
+        let is_untouched = (key.ino, key.ctime_ns) == (exe.ino, exe.ctime_ns);
+        if !is_untouched && !(is_same_content(&before) && runs()) {
+            return Err(HashFailure::Another);
+        }
+        if is_untouched && let Some(hash) = self.known(&key) {
+            return Ok((hash, true));
+        }
+        let (hash, is_settled) = self.read(file, &key)?;
+        let after = fstat(file).map_err(io::Error::from)?;
+        if is_untouched && Key::of(&after) == key {
+            if is_settled {
+                self.keep(key, hash);
+            }
+            return Ok((hash, is_settled));
+        }
+        if is_same_content(&after) && runs() { Ok((hash, false)) } else { Err(HashFailure::Another) }
+    }
+
+    fn read(&mut self, file: &File, key: &Key) -> Result<(Sha256, bool), HashFailure> {
+        if key.bytes > self.max_file_bytes {
+            return Err(HashFailure::TooLarge { bytes: key.bytes });
+        }
+        self.files_read += 1;
+        let now_ns = crate::clock_offset_ns().saturating_add_unsigned(crate::boot_ns());
+        let is_settled = now_ns.saturating_sub(key.ctime_ns) > SETTLED_NS;
+        Ok((digest(file, key.bytes)?, is_settled))
     }
 
     /// How many files were read; the others were known.
@@ -137,6 +186,12 @@ impl Key {
             bytes: u64::try_from(stat.st_size).unwrap_or_default(),
         }
     }
+}
+
+fn stat_regular(file: &File) -> Result<Stat, HashFailure> {
+    let stat = fstat(file).map_err(io::Error::from)?;
+    let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if is_regular { Ok(stat) } else { Err(HashFailure::NotRegular) }
 }
 
 /// Of exactly so many bytes: a file that grows meanwhile does not hold us.

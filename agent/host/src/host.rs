@@ -112,8 +112,9 @@ impl Host {
                 let path = self.cgroup_path(cgroup_id, pid, start_boot_ns)?;
                 Some(Fact::CgroupPath { cgroup_id, path, pid, start_boot_ns })
             }
-            // Runtimes and the Kubernetes API are asked, each on a task of its own.
-            Lookup::Container { .. } => None,
+            // Runtimes and the Kubernetes API are asked, each on a task of its own; files are read by
+            // [`crate::Programs`].
+            Lookup::Container { .. } | Lookup::Program { .. } | Lookup::Names { .. } => None,
         }
     }
 
@@ -122,6 +123,11 @@ impl Host {
     /// also where the kernel has no openat2(2), before 5.6.
     pub fn users_inside(&self, pid: u32, start_boot_ns: u64) -> Option<UserTable> {
         Some(crate::inside::users(&self.open(pid, start_boot_ns)?))
+    }
+
+    /// The directory of any process of this pid.
+    pub(crate) fn open_any(&self, pid: u32) -> Option<PidDir> {
+        PidDir::open(&self.proc, pid).ok()
     }
 
     fn cgroup_path(&self, cgroup_id: u64, pid: u32, start_boot_ns: u64) -> Option<Text> {
@@ -133,7 +139,8 @@ impl Host {
         of_process.or_else(|| if cgroup_id > 1 { self.hierarchies.find(cgroup_id) } else { None })
     }
 
-    fn open(&self, pid: u32, start_boot_ns: u64) -> Option<PidDir> {
+    /// The directory of the process that began then.
+    pub(crate) fn open(&self, pid: u32, start_boot_ns: u64) -> Option<PidDir> {
         let dir = PidDir::open(&self.proc, pid).ok()?;
         let start = dir.stat().ok()?.start_ticks.saturating_mul(self.tick_ns);
         self.same_start(start, start_boot_ns).then_some(dir)

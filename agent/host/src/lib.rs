@@ -8,7 +8,8 @@
 //! At the start the agent sends [`host_facts`], [`agent_facts`], the clock ([`clock_offset_ns`]),
 //! the [`users`] and a seed for each process, which [`Host::complete`] fills with what the task
 //! iterator does not tell; without an iterator [`Host::seeds`] reads all from /proc. Later
-//! [`Host::answer`] answers what enrichment asks, and a [`UserWatch`] tells when names changed.
+//! [`Host::answer`] answers what enrichment asks, [`Programs`] what takes a file to be read, and a
+//! [`UserWatch`] tells when names changed.
 //!
 //! A process is read through a descriptor of its directory in /proc, and its start is compared. The
 //! kernel never lets such a descriptor show another process, so what is read is of the one that
@@ -40,6 +41,7 @@ mod pace;
 mod packages;
 mod place;
 mod proc;
+mod programs;
 mod runtime;
 mod sources;
 mod users;
@@ -50,6 +52,7 @@ pub use hash::{HashFailure, Hasher, Sha256};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};
 pub use packages::{Package, Packages};
+pub use programs::{Programs, ProgramsConfig};
 pub use runtime::{CriEvents, RuntimeConfig, RuntimeProblem, Runtimes};
 pub use sources::{Board, SourceReport, SourceState};
 pub use users::{UserWatch, users};

@@ -19,6 +19,7 @@
 
 use crate::read_bounded;
 use hostward_event::Text;
+pub use hostward_event::program::Package;
 use rustix::fs::{readlink, stat};
 use std::collections::HashMap;
 use std::fs;
@@ -36,15 +37,6 @@ const DIVERSIONS: &str = "var/lib/dpkg/diversions";
 /// No program is below these.
 const PASSED_OVER: [&[u8]; 3] = [b"/usr/share/doc/", b"/usr/share/man/", b"/usr/share/locale/"];
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-
-/// A package that is installed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Package {
-    /// Its name, without the architecture.
-    pub name: Text,
-    /// Its version; empty when the status does not tell.
-    pub version: Text,
-}
 
 /// inode, size, time of change of each file.
 type Stamp = [Option<(u64, i64, i64, u64)>; 3];
@@ -92,6 +84,11 @@ impl Packages {
         self.packages.get(usize::try_from(*package).ok()?)
     }
 
+    /// False on a system of which nothing is known: none whose packages can be read.
+    pub fn is_known(&self) -> bool {
+        !self.packages.is_empty()
+    }
+
     /// How many files are in the index.
     pub fn files(&self) -> usize {
         self.files.len()
@@ -120,8 +117,8 @@ impl Packages {
             let Ok(list) = read_bounded(&entry.path(), MAX_LIST_BYTES) else { continue };
             let name = full.split(|byte| *byte == b':').next().unwrap_or(full);
             let number = u32::try_from(self.packages.len()).unwrap_or(u32::MAX);
-            let version = versions.get(full).or_else(|| versions.get(name)).cloned().unwrap_or_default();
-            self.packages.push(Package { name: Text::copy(name), version });
+            let told = versions.get(full).or_else(|| versions.get(name)).cloned().unwrap_or_default();
+            self.packages.push(Package { name: Text::copy(name), version: told.0, architecture: told.1 });
             for path in list.split(|byte| *byte == b'\n') {
                 let is_of_interest = path.len() > 1 && !PASSED_OVER.iter().any(|dir| path.starts_with(dir));
                 if is_of_interest && self.files.len() < MAX_FILES {
@@ -147,8 +144,8 @@ impl Packages {
     }
 }
 
-/// Versions by name, and by `NAME:ARCHITECTURE`, of what deb-control(5) paragraphs say is installed.
-fn versions(status: &[u8]) -> HashMap<Vec<u8>, Text> {
+/// Versions and architectures by name, and by `NAME:ARCHITECTURE`, of what deb-control(5) paragraphs say is installed.
+fn versions(status: &[u8]) -> HashMap<Vec<u8>, (Text, Text)> {
     let mut versions = HashMap::new();
     let mut paragraph: [&[u8]; 3] = [b""; 3];
     // An empty line ends a paragraph, and so does the end.
@@ -156,8 +153,9 @@ fn versions(status: &[u8]) -> HashMap<Vec<u8>, Text> {
         if line.is_empty() {
             let [name, architecture, version] = std::mem::take(&mut paragraph);
             if !name.is_empty() && !version.is_empty() {
-                versions.insert([name, b":", architecture].concat(), Text::copy(version));
-                versions.insert(name.to_vec(), Text::copy(version));
+                let told = (Text::copy(version), Text::copy(architecture));
+                versions.insert([name, b":", architecture].concat(), told.clone());
+                versions.insert(name.to_vec(), told);
             }
             continue;
         }

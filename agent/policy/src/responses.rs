@@ -11,6 +11,7 @@ use crate::rules::Selector;
 use crate::sourced::{Place, Sourced, Sources};
 use crate::{Rule, RuleFile, RuleSet};
 use hostward_event::event::{Action, Mode};
+use hostward_event::registry::Awaited;
 use hostward_event::{Event, Text};
 use std::collections::{HashMap, HashSet};
 
@@ -87,10 +88,11 @@ impl Responses {
         self.of_rule(rule).find(|response| response.when.as_ref().is_none_or(|when| when.matches(event)))
     }
 
-    /// As [`Responses::decide`], for an event that still waits for its container: none as well when what is to be
-    /// told may change the decision.
-    pub fn decide_early(&self, rule: &Rule, event: &Event) -> Option<&Response> {
-        let waits = |response: &&Response| response.when.as_ref().is_some_and(Condition::waits_for_owner);
+    /// As [`Responses::decide`], for an event of which `awaited` may yet be told: none as well when that may change
+    /// the decision.
+    pub fn decide_early(&self, rule: &Rule, event: &Event, awaited: Awaited) -> Option<&Response> {
+        let waits =
+            |response: &&Response| response.when.as_ref().is_some_and(|when| when.awaits().meets(awaited));
         let fits = |response: &&Response| response.when.as_ref().is_none_or(|when| when.matches(event));
         self.of_rule(rule)
             .find(|response| waits(response) || fits(response))

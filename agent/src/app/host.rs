@@ -2,6 +2,7 @@
 
 use super::line::Message;
 use super::owners::Owners;
+use super::programs::Programs;
 use hostward_event::fact::{Fact, Input, Lookup};
 use hostward_host::{Host, UserWatch};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -17,7 +18,7 @@ pub fn run(
     host: &Host,
     mut users: UserWatch,
     mut offset_ns: i64,
-    owners: &Owners,
+    (owners, programs): (&Owners, &Programs),
     lookups: &Receiver<Lookup>,
     line: &SyncSender<Message>,
 ) {
@@ -26,12 +27,16 @@ pub fn run(
         let mut inputs = Vec::new();
         match lookups.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
             Ok(lookup @ Lookup::Container { .. }) => owners.ask(&lookup),
+            Ok(lookup @ (Lookup::Program { .. } | Lookup::Names { .. })) => {
+                inputs.extend(programs.ask(lookup).map(Input::Fact));
+            }
             Ok(lookup) => inputs.extend(host.answer(&lookup).map(Input::Fact)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if Instant::now() >= next_tick {
             next_tick = Instant::now() + TICK;
+            programs.tell();
             let now_ns = hostward_host::clock_offset_ns();
             if now_ns.abs_diff(offset_ns) > CLOCK_STEP_NS {
                 offset_ns = now_ns;

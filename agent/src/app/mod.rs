@@ -1,7 +1,7 @@
 //! `hostward run`: the agent.
 //!
 //! # How it works
-//! One named thread reads the rings, one runs the pipeline, one asks the host, one kills, one per
+//! One named thread reads the rings, one runs the pipeline, one asks the host, one reads programs, one kills, one per
 //! sink delivers, one answers the admin socket. This thread builds them, waits for signals, makes
 //! the report each second, and takes all down in the order of the path: programs detached, rings
 //! drained, actions finished, sinks flushed.
@@ -14,6 +14,7 @@
 mod host;
 mod line;
 mod owners;
+mod programs;
 mod rings;
 mod supervisor;
 
@@ -43,6 +44,7 @@ pub use line::Message;
 
 use line::{Line, Numbers};
 use owners::Owners;
+use programs::Programs;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -170,11 +172,12 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let offset_ns = hostward_host::clock_offset_ns();
     let facts = [Fact::Clock { offset_ns }].into_iter().chain(users.poll().map(Fact::Users)).collect();
     feed_facts(&line, &mut sensor, &host, facts, &health)?;
+    let programs = Programs::start(config, &host, line.clone(), Arc::clone(&health))?;
     let rings = rings::start(sensor.ordered_rings(), line.clone(), Arc::clone(&health))?;
     let owners = Owners::start(config, line.clone(), shared.board.clone(), Arc::clone(&health))?;
     let host = {
         let line = line.clone();
-        thread("host", move || host::run(&host, users, offset_ns, &owners, &questions, &line))?
+        thread("host", move || host::run(&host, users, offset_ns, (&owners, &programs), &questions, &line))?
     };
     admin::serve(admin::socket(&config.agent.runtime_dir), Arc::clone(&shared))?;
 

@@ -278,6 +278,8 @@ impl Supervisor {
                 held: numbers.context.held,
                 complete: numbers.context.complete,
                 partial: numbers.context.partial,
+                programs: numbers.context.programs,
+                late: numbers.context.late,
             },
             sinks,
             spool,

@@ -27,6 +27,8 @@ pub struct Config {
     pub sensor: hostward_sensor::Config,
     /// Process table and workloads.
     pub enrich: hostward_enrich::Config,
+    /// What is read of programs' files.
+    pub programs: hostward_host::ProgramsConfig,
     /// Container runtimes that are asked about containers.
     pub runtime: hostward_host::RuntimeConfig,
     /// The Kubernetes API, asked about pods and their owners.
@@ -182,6 +184,8 @@ impl Config {
                 .into_iter()
                 .map(|problem| (format!("runtime.{}", problem.key), problem.why)),
         );
+        let programs = self.programs.validate().into_iter();
+        found.extend(programs.map(|(key, why)| (format!("programs.{key}"), why)));
         found.extend(self.kubernetes.validate().into_iter().map(|problem| {
             (format!("kubernetes.{}", problem.key), format!("{}; {}", problem.what, problem.hint))
         }));

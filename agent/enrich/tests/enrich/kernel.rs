@@ -144,7 +144,7 @@ pub(crate) fn feed(enricher: &mut Enricher, input: &Input) -> (Vec<Arc<Event>>, 
         match output {
             Output::Event(event) => events.push(event),
             Output::Lookup(lookup) => lookups.push(lookup),
-            Output::Early(_) => {}
+            Output::Early(..) => {}
         }
     }
     (events, lookups)

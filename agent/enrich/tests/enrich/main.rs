@@ -10,3 +10,5 @@ mod kernel;
 mod merge;
 #[cfg(test)]
 mod owners;
+#[cfg(test)]
+mod programs;

@@ -92,8 +92,9 @@ fn what_cannot_wait_sees_an_event_at_once() {
     let mut enricher = enricher(&Config::default());
     let mut out = Vec::new();
     enricher.handle(&inside(10, ID).exec(2 * STEP_NS), &mut out);
-    let early =
-        out.iter().find_map(|output| if let Output::Early(event) = output { Some(event.id) } else { None });
+    let early = out
+        .iter()
+        .find_map(|output| if let Output::Early(event, _) = output { Some(event.id) } else { None });
     let (events, _) = feed(&mut enricher, &told(ID, "web"));
     assert_eq!(early, Some(events[0].id), "the same event, so that nothing is done twice");
 }

@@ -30,6 +30,8 @@ fn event(process: Arc<Process>) -> Event {
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Exec { killed: false },
+        program: None,
+        inside: None,
         partial: false,
         alert: None,
     }

@@ -361,11 +361,12 @@ pub(super) const FIELDS: &[Field] = &[
     .needs(Need::Agent),
     Field::wire("related.user", Type::List, "all user names of the event", |e, _| {
         let Some(process) = e.process.as_deref() else { return Value::Missing };
-        let users = &e.around.users.users;
+        let own = e.names_of(process).map(|names| &names.users);
+        let effective = own.and_then(|users| users.get(&process.creds.euid));
+        let real = own.and_then(|users| users.get(&process.creds.uid));
+        let login = e.around.users.users.get(&process.loginuid);
         let mut names: Vec<Cow<'_, [u8]>> = Vec::new();
-        for name in
-            [process.creds.euid, process.creds.uid, process.loginuid].iter().filter_map(|id| users.get(id))
-        {
+        for name in [effective, real, login].into_iter().flatten() {
             if !names.iter().any(|known| known.as_ref() == name.as_bytes()) {
                 names.push(Cow::Borrowed(name.as_bytes()));
             }
@@ -373,7 +374,7 @@ pub(super) const FIELDS: &[Field] = &[
         Value::some_list(names)
     })
     .shows(&["user.name", "process.user.name", "process.real_user.name", "hostward.process.login_user"])
-    .needs(Need::Host),
+    .needs(Need::Names),
     Field::wire("related.hosts", Type::List, "name of the host", |e, _| {
         Value::some_list(
             Some(e.around.host.hostname.as_bytes())

@@ -87,6 +87,10 @@ pub enum Need {
     Agent,
     /// A container runtime's socket tells it.
     Runtime,
+    /// The files of users and groups tell it, of the host or of the process's container.
+    Names,
+    /// The program's file is read for it.
+    Program,
 }
 
 impl Need {
@@ -99,7 +103,46 @@ impl Need {
             Self::Host => "host facts",
             Self::Agent => "agent",
             Self::Runtime => "container runtime",
+            Self::Names => "users and groups",
+            Self::Program => "program's file",
         }
+    }
+}
+
+/// What may still be told of an event: what is decided before must not rest on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Awaited {
+    /// Fields of [`Need::Runtime`].
+    pub runtime: bool,
+    /// Fields of [`Need::Names`].
+    pub names: bool,
+    /// Fields of [`Need::Program`].
+    pub program: bool,
+}
+
+impl Awaited {
+    /// What a field is of that needs this.
+    pub const fn of(need: Need) -> Self {
+        Self {
+            runtime: matches!(need, Need::Runtime),
+            names: matches!(need, Need::Names),
+            program: matches!(need, Need::Program),
+        }
+    }
+
+    /// All that is in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self {
+            runtime: self.runtime || other.runtime,
+            names: self.names || other.names,
+            program: self.program || other.program,
+        }
+    }
+
+    /// True when something is in both.
+    pub const fn meets(self, other: Self) -> bool {
+        (self.runtime && other.runtime) || (self.names && other.names) || (self.program && other.program)
     }
 }
 

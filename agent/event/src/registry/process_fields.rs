@@ -4,6 +4,7 @@ use super::render::{arguments, command_line, event_type};
 use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags};
 use crate::event::Body;
 use crate::process::Process;
+use crate::program::Package;
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
@@ -61,12 +62,31 @@ fn bytes(text: &Text) -> Option<&[u8]> {
     (!text.is_empty()).then(|| text.as_bytes())
 }
 
-fn user_name(event: &Event, uid: u32) -> Value<'_> {
-    event.around.users.users.get(&uid).map_or(Value::Missing, Value::some_text)
+/// The name of one of a process's users, where that process runs.
+fn user_name<'e>(event: &'e Event, process: Option<&Process>, uid: fn(&Process) -> u32) -> Value<'e> {
+    let name = process.and_then(|p| event.names_of(p)?.users.get(&uid(p)));
+    name.map_or(Value::Missing, Value::some_text)
 }
 
-fn group_name(event: &Event, gid: u32) -> Value<'_> {
-    event.around.users.groups.get(&gid).map_or(Value::Missing, Value::some_text)
+/// The name of one of a process's groups, where that process runs.
+fn group_name<'e>(event: &'e Event, process: Option<&Process>, gid: fn(&Process) -> u32) -> Value<'e> {
+    let name = process.and_then(|p| event.names_of(p)?.groups.get(&gid(p)));
+    name.map_or(Value::Missing, Value::some_text)
+}
+
+/// Who logged in did so on the host, whatever the process runs in by now.
+fn login_name(event: &Event) -> Value<'_> {
+    let uid = me(event).map(|process| process.loginuid);
+    uid.and_then(|uid| event.around.users.users.get(&uid)).map_or(Value::Missing, Value::some_text)
+}
+
+fn sha256(event: &Event) -> Option<&Text> {
+    event.program.as_deref().map(|program| &program.sha256).filter(|hash| !hash.is_empty())
+}
+
+fn package<'e>(event: &'e Event, take: fn(&'e Package) -> &'e Text) -> Value<'e> {
+    let package = event.program.as_deref().and_then(|program| program.package.as_ref());
+    package.map_or(Value::Missing, |package| Value::some_text(take(package)))
 }
 
 fn arg_list(process: Option<&Process>) -> Value<'_> {
@@ -140,9 +160,9 @@ macro_rules! ecs_process {
             })
             .needs(Need::ProcessTable),
             Field::wire(concat!($prefix, ".user.name"), Type::Text, "effective user's name", |e, _| {
-                $who(e).map_or(Value::Missing, |p| user_name(e, p.creds.euid))
+                user_name(e, $who(e), |p| p.creds.euid)
             })
-            .needs(Need::Host),
+            .needs(Need::Names),
         ]
     };
 }
@@ -422,6 +442,39 @@ pub(super) const FIELDS: &[Field] = &[
             ns.filter(|ns| *ns >= 0).into()
         },
     ),
+    Field::wire("process.hash.sha256", Type::Text, "SHA-256 of the program's file", |e, _| {
+        sha256(e).map_or(Value::Missing, Value::some_text)
+    })
+    .cef("fileHash")
+    .leef("fileHash")
+    .needs(Need::Program),
+    Field::wire("related.hash", Type::List, "all hashes of the event (exec only)", |e, _| {
+        Value::some_list(sha256(e).map(|hash| Cow::Borrowed(hash.as_bytes())).into_iter().collect())
+    })
+    .on(EXEC)
+    .shows(&["process.hash.sha256"])
+    .needs(Need::Program),
+    Field::new(
+        "proc.is_exe_packaged",
+        Type::Bool,
+        "a package of the host brought the program; missing in containers and without programs.packages",
+        |e, _| e.program.as_deref().and_then(|program| program.packaged).into(),
+    )
+    .ecs("hostward.process.packaged")
+    .needs(Need::Program),
+    Field::new("proc.exe_package", Type::Text, "package that brought the program", |e, _| {
+        package(e, |package| &package.name)
+    })
+    .ecs("package.name")
+    .needs(Need::Program),
+    Field::wire("package.version", Type::Text, "version of that package", |e, _| {
+        package(e, |package| &package.version)
+    })
+    .needs(Need::Program),
+    Field::wire("package.architecture", Type::Text, "architecture of that package", |e, _| {
+        package(e, |package| &package.architecture)
+    })
+    .needs(Need::Program),
     Field::new(
         "proc.stdin.type",
         Type::Text,
@@ -436,12 +489,12 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("user.uid", Type::Number, "effective user id", |e, _| number(me(e), |p| p.creds.euid.into()))
         .shows(&["user.id", "process.user.id"]),
     Field::wire("user.name", Type::Text, "effective user's name", |e, _| {
-        me(e).map_or(Value::Missing, |p| user_name(e, p.creds.euid))
+        user_name(e, me(e), |p| p.creds.euid)
     })
     .cef("suser")
     .leef("usrName")
     .shows(&["process.user.name"])
-    .needs(Need::Host),
+    .needs(Need::Names),
     Field::wire("user.id", Type::Text, "effective user id", |e, _| keyword(me(e), |p| p.creds.euid.into()))
         .cef("suid")
         .leef("userId")
@@ -450,9 +503,9 @@ pub(super) const FIELDS: &[Field] = &[
         keyword(me(e), |p| p.creds.uid.into())
     }),
     Field::wire("process.real_user.name", Type::Text, "real user's name", |e, _| {
-        me(e).map_or(Value::Missing, |p| user_name(e, p.creds.uid))
+        user_name(e, me(e), |p| p.creds.uid)
     })
-    .needs(Need::Host),
+    .needs(Need::Names),
     Field::wire("process.saved_user.id", Type::Text, "saved user id", |e, _| {
         keyword(me(e), |p| p.creds.suid.into())
     }),
@@ -461,10 +514,10 @@ pub(super) const FIELDS: &[Field] = &[
     })
     .shows(&["process.group.id"]),
     Field::new("group.name", Type::Text, "effective group's name", |e, _| {
-        me(e).map_or(Value::Missing, |p| group_name(e, p.creds.egid))
+        group_name(e, me(e), |p| p.creds.egid)
     })
     .ecs("process.group.name")
-    .needs(Need::Host),
+    .needs(Need::Names),
     Field::wire("process.group.id", Type::Text, "effective group id", |e, _| {
         keyword(me(e), |p| p.creds.egid.into())
     }),
@@ -475,11 +528,9 @@ pub(super) const FIELDS: &[Field] = &[
         me(e).map(|p| if p.loginuid == u32::MAX { -1 } else { i64::from(p.loginuid) }).into()
     })
     .ecs("hostward.process.loginuid"),
-    Field::new("user.loginname", Type::Text, "name of the audit login uid", |e, _| {
-        me(e).map_or(Value::Missing, |p| user_name(e, p.loginuid))
-    })
-    .ecs("hostward.process.login_user")
-    .needs(Need::Host),
+    Field::new("user.loginname", Type::Text, "name of the audit login uid", |e, _| login_name(e))
+        .ecs("hostward.process.login_user")
+        .needs(Need::Host),
     Field::new(
         "thread.cap_effective",
         Type::Text,

@@ -5,6 +5,7 @@ use crate::samples;
 use hostward_event::canonical::{DecodeFailure, decode, encode};
 use hostward_event::event::Surroundings;
 use hostward_event::process::UserTable;
+use hostward_event::workload::Workload;
 use hostward_event::{Event, encode as wire};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -37,6 +38,43 @@ fn every_kind_of_event_comes_back_and_reads_the_same() {
 }
 
 #[test]
+fn a_process_in_a_container_never_has_the_hosts_names() {
+    let (_, mut event) = samples::all().into_iter().find(|(name, _)| name == "exec").unwrap();
+    let name = |event: &Event, field: &str| {
+        let text = ecs(&decode(&stored(event)).unwrap());
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        field
+            .split('.')
+            .try_fold(&value, |value, key| value.get(key))
+            .and_then(|value| Some(value.as_str()?.to_owned()))
+    };
+    let inside = UserTable {
+        users: [(33, "web".into()), (1_000, "deploy".into())].into(),
+        groups: [(33, "pages".into())].into(),
+    };
+    event.inside = Some(Arc::new(inside));
+    let told = ["user.name", "process.real_user.name", "process.group.name", "process.parent.user.name"];
+    let all = |event: &Event| told.map(|field| name(event, field).unwrap_or_default());
+    // The parent runs on the host.
+    assert_eq!(all(&event), ["web", "deploy", "pages", "www-data"]);
+    assert_eq!(
+        name(&event, "hostward.process.login_user").as_deref(),
+        Some("alice"),
+        "who logged in on the host"
+    );
+    event.inside = None;
+    assert_eq!(all(&event), ["", "", "", "www-data"], "not known, rather than the host's");
+    // A parent in another container is not of those whose names are here.
+    let mut parent = event.process.as_deref().unwrap().clone();
+    let mut workload = Workload::clone(&parent.workload);
+    workload.container.as_mut().unwrap().id = "other".into();
+    parent.workload = Arc::new(workload);
+    event.lineage[0] = Arc::new(parent);
+    event.inside = Some(Arc::new(UserTable { users: [(33, "web".into())].into(), ..UserTable::default() }));
+    assert_eq!(all(&event), ["web", "", "", ""]);
+}
+
+#[test]
 fn names_that_the_event_does_not_use_stay_behind() {
     let (_, mut event) = samples::all().into_iter().find(|(name, _)| name == "exec").unwrap();
     let mut around = Surroundings::clone(&event.around);
@@ -51,9 +89,9 @@ fn names_that_the_event_does_not_use_stay_behind() {
 fn a_field_of_a_newer_agent_is_ignored_and_a_missing_one_has_its_default() {
     let (_, event) = samples::all().into_iter().find(|(name, _)| name == "open/alert").unwrap();
     let record = stored(&event);
-    // Version, then a map of 17 pairs: make it 18 with a pair that nobody knows.
-    assert_eq!(record[..4], [1, 0xde, 0, 17]);
-    let mut newer = vec![1, 0xde, 0, 18];
+    // Version, then a map of 19 pairs: make it 20 with a pair that nobody knows.
+    assert_eq!(record[..4], [1, 0xde, 0, 19]);
+    let mut newer = vec![1, 0xde, 0, 20];
     newer.extend_from_slice(&record[4..]);
     newer.extend_from_slice(b"\xaanovelty_x1\x92\x01\xc4\x02\xff\xfe");
     assert_eq!(decode(&newer).unwrap(), decode(&record).unwrap());

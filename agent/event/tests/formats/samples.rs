@@ -3,6 +3,7 @@
 use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, CloudFacts, HostFacts, Process, UserTable};
+use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawCgroupChange,
     RawConnect, RawOpen, Rung, Source,
@@ -210,11 +211,25 @@ fn event(n: u64, body: Body) -> Event {
         session_leader: Some(leader),
         around: around(),
         body,
+        program: Some(Arc::new(ProgramFacts {
+            sha256: Text::from("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            packaged: Some(true),
+            package: Some(Package {
+                name: "dash".into(),
+                version: "0.5.12-2".into(),
+                architecture: "amd64".into(),
+            }),
+        })),
+        inside: Some(Arc::new(UserTable {
+            users: [(33, Text::from("www-data")), (1000, Text::from("alice"))].into(),
+            groups: [(33, Text::from("www-data"))].into(),
+        })),
         partial: n % 2 == 1,
         alert: None,
     };
     if matches!(event.body, Body::Gap(_) | Body::Agent(_)) {
         (event.source, event.tid, event.process) = (None, 0, None);
+        (event.program, event.inside) = (None, None);
         (event.lineage, event.session_leader) = (Vec::new(), None);
     }
     event
@@ -319,6 +334,7 @@ fn hostile(mut event: Event) -> Event {
 fn bare(mut event: Event) -> Event {
     event.process = Some(Arc::new(Process { pid: 1, ..Process::default() }));
     (event.lineage, event.session_leader, event.tid) = (Vec::new(), None, 0);
+    (event.program, event.inside) = (None, None);
     event
 }
 

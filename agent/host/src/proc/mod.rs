@@ -40,7 +40,7 @@ impl PidDir {
     }
 
     /// Reads on to the end or to `max_bytes`.
-    fn read(&self, name: &str, max_bytes: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, name: &str, max_bytes: usize) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = openat(self.fd.as_fd(), name, flags, Mode::empty())?;
         let mut bytes = Vec::new();

@@ -4,7 +4,7 @@ use super::check::{Check, Compare, Compiled, compile};
 use super::operator::Operator;
 use super::parser::{MAX_DEPTH, Tree};
 use crate::problem::{Fault, shorten};
-use hostward_event::registry::{Field, Need};
+use hostward_event::registry::{Awaited, Field};
 use hostward_event::{EventKind, KindSet};
 use std::sync::Arc;
 
@@ -33,13 +33,15 @@ impl Expr {
     }
 }
 
-/// True when a check reads a field of which a runtime or the Kubernetes API tells.
-pub(crate) fn waits_for_owner(expr: &Expr) -> bool {
-    let mut waits = false;
+/// What its checks read that may be told after the event came.
+pub(crate) fn awaits(expr: &Expr) -> Awaited {
+    let mut awaits = Awaited::default();
     expr.checks(&mut |check| {
-        waits |= fields(check).iter().any(|field| field.need == Need::Runtime);
+        for field in fields(check) {
+            awaits = awaits.union(Awaited::of(field.need));
+        }
     });
-    waits
+    awaits
 }
 
 /// What a macro name stands for.

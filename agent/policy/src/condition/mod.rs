@@ -13,7 +13,7 @@ mod parser;
 mod program;
 
 pub(crate) use check::{Check, Compare};
-pub(crate) use expr::{Expr, Findings, Macro, kinds, resolve, waits_for_owner};
+pub(crate) use expr::{Expr, Findings, Macro, awaits, kinds, resolve};
 pub(crate) use glob::{Glob, components};
 pub(crate) use operand::{Operand, function, lookup};
 pub(crate) use operator::Operator;
@@ -21,6 +21,7 @@ pub(crate) use parser::{parse, parse_call};
 pub(crate) use program::Program;
 
 use crate::problem::{Fault, Problem, Severity};
+use hostward_event::registry::Awaited;
 use hostward_event::{Event, KindSet};
 
 /// A condition that stands alone: `--where`, a sink's filter, a response's `when`.
@@ -35,7 +36,7 @@ use hostward_event::{Event, KindSet};
 pub struct Condition {
     program: Program,
     kinds: KindSet,
-    waits_for_owner: bool,
+    awaits: Awaited,
 }
 
 impl Condition {
@@ -69,8 +70,8 @@ impl Condition {
         let none = |_: &str| Macro::Unknown("macros can be used in rule files only".to_owned());
         let expr = resolve(&tree, &none, &mut found);
         if found.faults.is_empty() {
-            let waits_for_owner = waits_for_owner(&expr);
-            Ok(Self { program: Program::new(&expr), kinds: kinds(&expr).may_hold, waits_for_owner })
+            let awaits = awaits(&expr);
+            Ok(Self { program: Program::new(&expr), kinds: kinds(&expr).may_hold, awaits })
         } else {
             Err(found.faults)
         }
@@ -81,10 +82,9 @@ impl Condition {
         self.kinds.contains(event.kind()) && self.program.holds(event)
     }
 
-    /// True when it reads what a container runtime or the Kubernetes API tells: before that came, what it
-    /// says of an event may change.
-    pub const fn waits_for_owner(&self) -> bool {
-        self.waits_for_owner
+    /// What it reads that may be told after the event came: before that, what it says of an event may change.
+    pub const fn awaits(&self) -> Awaited {
+        self.awaits
     }
 
     /// Kinds of event that can match.

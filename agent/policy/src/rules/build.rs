@@ -5,7 +5,7 @@ use super::lists::{Lists, quote};
 use super::output::Output;
 use super::set::{Body, Rule};
 use super::{exception, tags};
-use crate::condition::{Compare, Expr, Findings, Macro, Program, kinds, parse, resolve, waits_for_owner};
+use crate::condition::{Compare, Expr, Findings, Macro, Program, awaits, kinds, parse, resolve};
 use crate::problem::{Fault, Severity, did_you_mean, shorten};
 use crate::sourced::{Sourced, Sources};
 use hostward_event::event::RuleInfo;
@@ -250,13 +250,7 @@ fn compile_rule(
             output_fields: output.fields(),
         }),
         enabled: body.enabled,
-        body: Arc::new(Body {
-            waits_for_owner: waits_for_owner(&expr),
-            program: Program::new(&expr),
-            expr,
-            output,
-            kinds,
-        }),
+        body: Arc::new(Body { awaits: awaits(&expr), program: Program::new(&expr), expr, output, kinds }),
     })
 }
 

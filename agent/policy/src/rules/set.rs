@@ -3,6 +3,7 @@
 use super::output::Output;
 use crate::condition::{Expr, Glob, Program};
 use hostward_event::event::RuleInfo;
+use hostward_event::registry::Awaited;
 use hostward_event::{Event, EventKind, KindSet, Text};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(super) struct Body {
     pub(super) program: Program,
     pub(super) output: Output,
     pub(super) kinds: KindSet,
-    pub(super) waits_for_owner: bool,
+    pub(super) awaits: Awaited,
 }
 
 impl Rule {
@@ -115,15 +116,14 @@ impl RuleSet {
         out.extend(rules.filter(|rule| rule.body.program.holds(event)));
     }
 
-    /// As [`RuleSet::matches`], of an event that still waits for its container: only rules that do not read what
-    /// may yet be told.
-    pub fn matches_early<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>) {
+    /// As [`RuleSet::matches`], of an event of which `awaited` may yet be told: only rules that do not read that.
+    pub fn matches_early<'s>(&'s self, event: &Event, awaited: Awaited, out: &mut Vec<&'s Rule>) {
         let before = out.len();
         self.matches(event, out);
         let mut at = 0;
         out.retain(|rule| {
             at += 1;
-            at <= before || !rule.body.waits_for_owner
+            at <= before || !rule.body.awaits.meets(awaited)
         });
     }
 

@@ -71,6 +71,8 @@ pub(crate) fn event(actor: Process, ancestors: &[&str], body: Body) -> Event {
         session_leader: None,
         around: Arc::new(around),
         body,
+        program: None,
+        inside: None,
         partial: false,
         alert: None,
     }

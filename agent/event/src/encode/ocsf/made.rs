@@ -61,6 +61,7 @@ pub(super) const ATTRIBUTES: &[Attribute] = &[
     }),
     all("process.file.name", |v| file_name(v.named("process.executable"))),
     all("process.file.type_id", |v| known(v.named("process.executable"), 1)),
+    Attribute { path: "process.file.hashes", kinds: KindSet::ALL, leaf: Leaf::Raw(hashes) },
     all("process.parent_process.file.name", |v| file_name(v.named("process.parent.executable"))),
     all("process.parent_process.file.type_id", |v| known(v.named("process.parent.executable"), 1)),
     on(OPEN, "file.name", |v| match v.named("file.name") {
@@ -207,6 +208,15 @@ fn direction(view: View<'_>) -> u32 {
         Some(Endpoint::Unix(_)) => 4,
         None => 0,
     }
+}
+
+/// The fingerprint of the program; 3 is SHA-256.
+fn hashes(view: View<'_>, out: &mut Vec<u8>) -> bool {
+    let Value::Text(hash) = view.named("process.hash.sha256") else { return false };
+    out.extend_from_slice(b"[{\"algorithm\":\"SHA-256\",\"algorithm_id\":3,\"value\":");
+    json::string(&hash, out);
+    out.extend_from_slice(b"}]");
+    true
 }
 
 /// One element per technique with its sub-technique, one per tactic: the rule does not say which
