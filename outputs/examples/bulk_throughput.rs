@@ -219,6 +219,8 @@ fn event(sequence: u64) -> Arc<Event> {
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,
         partial: false,
+        program: None,
+        inside: None,
         alert: None,
     })
 }

@@ -202,6 +202,8 @@ fn event(sequence: u64) -> Arc<Event> {
         around: Arc::new(around),
         body: Body::Exec { killed: false },
         partial: false,
+        program: None,
+        inside: None,
         alert: None,
     })
 }

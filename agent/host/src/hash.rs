@@ -128,7 +128,7 @@ impl Hasher {
             (stat.st_ino, stat.st_size, mtime_ns) == (exe.ino, before.st_size, exe.mtime_ns)
         };
         let is_untouched = (key.ino, key.ctime_ns) == (exe.ino, exe.ctime_ns);
-        if !is_untouched && !(is_same_content(&before) && runs()) {
+        if !(is_untouched || is_same_content(&before) && runs()) {
             return Err(HashFailure::Another);
         }
         if is_untouched && let Some(hash) = self.known(&key) {

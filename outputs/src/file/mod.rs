@@ -348,6 +348,8 @@ mod tests {
             around: Arc::new(Surroundings::default()),
             body: Body::Fork,
             partial: false,
+            program: None,
+            inside: None,
             alert: None,
         };
         Batch { items: vec![Item { event: Arc::new(event), lane, bytes: 1, queued_at: Instant::now() }] }

@@ -22,6 +22,8 @@ fn batch(sequence: u64) -> Batch {
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,
         partial: false,
+        program: None,
+        inside: None,
         alert: None,
     };
     let item = Item { event: Arc::new(event), lane: Lane::Telemetry, bytes: 1, queued_at: Instant::now() };

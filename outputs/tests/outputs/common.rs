@@ -28,6 +28,8 @@ pub(crate) fn telemetry_of(sequence: u64, filler: usize) -> Arc<Event> {
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,
         partial: false,
+        program: None,
+        inside: None,
         alert: None,
     })
 }

@@ -274,6 +274,8 @@ impl Events {
             around: Arc::clone(&self.around),
             body,
             partial: false,
+            program: None,
+            inside: None,
             alert: None,
         }
     }

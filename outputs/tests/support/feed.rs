@@ -95,6 +95,8 @@ impl Feed {
             around: Arc::clone(&self.around),
             body: Body::Fork,
             partial: false,
+            program: None,
+            inside: None,
             alert,
         }));
     }
