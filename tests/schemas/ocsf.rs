@@ -118,6 +118,9 @@ impl Ocsf {
             "long_t" | "timestamp_t" => value.is_i64() || value.is_u64(),
             "port_t" => value.as_u64().is_some_and(|port| port <= 65_535),
             "boolean_t" => value.is_boolean(),
+            "file_hash_t" => {
+                text.is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            }
             "ip_t" => text.is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
             "string_t" | "file_name_t" | "file_path_t" | "hostname_t" | "process_name_t" | "username_t" => {
                 text.is_some_and(|text| !text.is_empty())
