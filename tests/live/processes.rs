@@ -181,3 +181,53 @@ fn ids_and_session_are_those_of_the_child() -> Result<()> {
     assert_eq!(exec.number("process.session_leader.pid"), Some(child.id().into()));
     Ok(())
 }
+
+/// What `sha256sum` says.
+fn sha256(path: &std::path::Path) -> Result<String> {
+    let told = child::output(Command::new("sha256sum").arg(path))?;
+    Ok(told.split_whitespace().next().context("a hash")?.to_owned())
+}
+
+#[test]
+fn a_start_carries_the_hash_of_the_very_file_that_ran() -> Result<()> {
+    if lacks(Part::Kernel, "a_start_carries_the_hash_of_the_very_file_that_ran") {
+        return Ok(());
+    }
+    let agent = Agent::start()?;
+    let feed = agent.feed();
+    let dir = tempfile::tempdir()?;
+    let program = child::copy_of("/bin/sleep", dir.path(), "hashed")?;
+    // So that nobody has seen this file before.
+    let mut bytes = std::fs::read(&program)?;
+    bytes.extend(std::process::id().to_le_bytes());
+    std::fs::write(&program, &bytes)?;
+    let first = sha256(&program)?;
+    let path = program.to_str().context("a path of UTF-8")?;
+
+    // Replaced while it runs, and before anybody can have looked at it by its path for long.
+    let mut child = Command::new(&program).arg("1").spawn()?;
+    let other = dir.path().join("other");
+    bytes.push(0);
+    std::fs::write(&other, &bytes)?;
+    std::fs::set_permissions(&other, std::fs::metadata(&program)?.permissions())?;
+    std::fs::rename(&other, &program)?;
+    let pid = child.id();
+    let exec = feed.wait("the start of the first", |r| of(pid)(r, "exec"))?;
+    assert_eq!(exec.text("process.executable"), Some(path));
+    let told = exec.text("process.hash.sha256");
+    assert!(told.is_none() || told == Some(&first), "{told:?} is not {first}");
+    child.wait()?;
+
+    // The other one, which nobody touches.
+    let second = sha256(&program)?;
+    assert_ne!(second, first);
+    for round in ["unknown", "known"] {
+        let ended = child::run(&program, &["0.2"])?;
+        let exec = feed.wait(round, |r| of(ended.pid)(r, "exec"))?;
+        assert_eq!(exec.text("process.hash.sha256"), Some(second.as_str()), "{round}");
+        assert_eq!(exec.texts("related.hash"), [second.as_str()]);
+        let end = feed.wait("its end", |r| of(ended.pid)(r, "end"))?;
+        assert_eq!(end.text("process.hash.sha256"), Some(second.as_str()), "{round}");
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@
 //! its last turn, then it is sent to the end once. That costs two words per entry and no work on
 //! use, and which entry goes depends on the inputs alone, so that a replay forgets the same.
 
+use foldhash::quality::RandomState;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -18,7 +19,8 @@ struct Slot<V> {
 
 #[derive(Debug)]
 pub(crate) struct Bounded<K, V> {
-    slots: HashMap<K, Slot<V>>,
+    /// Asked for each ancestor of each event: the standard hasher was a tenth of the stage's cost.
+    slots: HashMap<K, Slot<V>, RandomState>,
     /// May hold keys that are gone, or older turns of a key that came again: `turn` tells.
     queue: VecDeque<(K, u64)>,
     turns: u64,
@@ -27,7 +29,7 @@ pub(crate) struct Bounded<K, V> {
 
 impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     pub(crate) fn new(limit: NonZeroUsize) -> Self {
-        Self { slots: HashMap::new(), queue: VecDeque::new(), turns: 0, limit: limit.get() }
+        Self { slots: HashMap::default(), queue: VecDeque::new(), turns: 0, limit: limit.get() }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -10,6 +10,7 @@ use crate::bounded::Bounded;
 use crate::image::Identity;
 use crate::{Config, MAX_LINEAGE};
 use entry::Link;
+use foldhash::quality::RandomState;
 use hostward_event::IdMint;
 use hostward_event::process::Process;
 use hostward_event::workload::Workload;
@@ -49,11 +50,11 @@ pub(crate) struct Counts {
 pub(crate) struct Table {
     pub(crate) mint: IdMint,
     living: Bounded<u32, Entry>,
-    ended: HashMap<Identity, Entry>,
+    ended: HashMap<Identity, Entry, RandomState>,
     /// In the order of their ends, with the event time of it.
     ended_queue: VecDeque<(Identity, u64)>,
     /// Pid of the process that an entry's link leads to, and the pids of these entries.
-    children: HashMap<u32, HashSet<u32>>,
+    children: HashMap<u32, HashSet<u32, RandomState>, RandomState>,
     max_ended: usize,
     ended_ttl_ns: u64,
     now_ns: u64,
@@ -67,9 +68,9 @@ impl Table {
         Self {
             mint: IdMint::new("", ""),
             living: Bounded::new(config.max_processes),
-            ended: HashMap::new(),
+            ended: HashMap::default(),
             ended_queue: VecDeque::new(),
-            children: HashMap::new(),
+            children: HashMap::default(),
             max_ended: config.max_ended.get(),
             ended_ttl_ns: u64::from(config.ended_ttl_s) * 1_000_000_000,
             now_ns: 0,
@@ -190,7 +191,8 @@ impl Table {
     }
 
     fn lineage(&self, entry: &Entry) -> Vec<Arc<Process>> {
-        let mut line = Vec::new();
+        // As long as most are: growing it step by step costs more than the rest.
+        let mut line = Vec::with_capacity(MAX_LINEAGE / 2);
         let mut at = entry;
         // Each turn adds one, so a circle of wrong links ends too.
         while line.len() < MAX_LINEAGE {
