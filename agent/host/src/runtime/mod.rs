@@ -120,7 +120,8 @@ impl Runtimes {
     /// Asks all sources that may know a container. Never waits; other questions are not for this.
     pub fn ask(&self, lookup: &Lookup) {
         let Lookup::Container { id, runtime, pod_uid, .. } = lookup else { return };
-        let last = LastResort { id: id.clone(), pod_uid: pod_uid.clone(), since: Instant::now() };
+        let last =
+            LastResort { id: id.clone(), pod_uid: pod_uid.clone(), since: Instant::now(), denied: false };
         let disk = self.disk.as_ref().map(|(asks, _)| asks.clone());
         let question = Question::new(last, disk, self.facts.clone());
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);

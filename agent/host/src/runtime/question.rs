@@ -22,6 +22,9 @@ const AT_ONCE: usize = 16;
 
 /// Asks one runtime for one thing and tells it.
 pub(super) trait Teller: Clone + Send + 'static {
+    /// True when this runtime knows all there is to know of a pod's containers: while it answers, files know less.
+    const TELLS_PODS: bool;
+
     /// True when it was found and told. An error is one that the source's own task meets as well, and reports.
     fn find(&self, id: &str) -> impl Future<Output = Result<bool, ()>> + Send;
 }
@@ -47,6 +50,7 @@ async fn answer<T: Teller>(teller: T, question: Question) {
         match (teller.find(id).await, waits.next()) {
             (Ok(true), _) => return question.answered(),
             (Ok(false), Some(wait)) => tokio::time::sleep(*wait).await,
+            (Ok(false), None) if T::TELLS_PODS => return question.denied(),
             (Ok(false), None) | (Err(()), _) => return,
         }
     }
@@ -74,6 +78,7 @@ pub(super) struct Question {
 #[derive(Debug)]
 struct Answer {
     told: AtomicBool,
+    denied: AtomicBool,
     last: Option<LastResort>,
     disk: Option<mpsc::Sender<LastResort>>,
     facts: mpsc::Sender<Fact>,
@@ -86,13 +91,24 @@ impl Question {
         facts: mpsc::Sender<Fact>,
     ) -> Self {
         let id = last.id.clone();
-        let answer = Answer { told: AtomicBool::new(false), last: Some(last), disk, facts };
+        let answer = Answer {
+            told: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
+            last: Some(last),
+            disk,
+            facts,
+        };
         Self { id, answer: Arc::new(answer) }
     }
 
     /// It was told.
     fn answered(&self) {
         self.answer.told.store(true, Ordering::Relaxed);
+    }
+
+    /// A runtime of pods is there and does not know it yet: it will tell it whole.
+    fn denied(&self) {
+        self.answer.denied.store(true, Ordering::Relaxed);
     }
 
     /// Another source told it.
@@ -105,9 +121,50 @@ impl Drop for Answer {
     fn drop(&mut self) {
         let Some(last) = self.last.take().filter(|_| !self.told.load(Ordering::Relaxed)) else { return };
         let id = last.id.clone();
+        let last = LastResort { denied: self.denied.load(Ordering::Relaxed), ..last };
         if self.disk.as_ref().is_none_or(|disk| disk.try_send(last).is_err()) {
             // When there is no room the wait for it ends by itself.
             let _ = self.facts.try_send(Fact::ContainerUnknown { id });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// A runtime that does not know, or that is away.
+    #[derive(Clone)]
+    struct Runtime<const PODS: bool>(Result<bool, ()>);
+
+    impl<const PODS: bool> Teller for Runtime<PODS> {
+        const TELLS_PODS: bool = PODS;
+
+        async fn find(&self, _: &str) -> Result<bool, ()> {
+            self.0
+        }
+    }
+
+    /// What files are asked after this runtime, and whether it is there and knows nothing.
+    fn last_resort<T: Teller>(runtime: &T) -> LastResort {
+        let (disk, mut asked) = mpsc::channel(1);
+        let (facts, _told) = mpsc::channel(1);
+        let last = LastResort {
+            id: Text::from_static("web"),
+            pod_uid: Text::EMPTY,
+            since: Instant::now(),
+            denied: false,
+        };
+        let runner = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runner.block_on(answer(runtime.clone(), Question::new(last, Some(disk), facts)));
+        asked.try_recv().unwrap()
+    }
+
+    #[test]
+    fn files_do_not_tell_a_pod_while_its_runtime_is_there() {
+        assert!(last_resort(&Runtime::<true>(Ok(false))).denied);
+        assert!(!last_resort(&Runtime::<true>(Err(()))).denied, "it is away");
+        assert!(!last_resort(&Runtime::<false>(Ok(false))).denied, "Docker knows nothing of pods");
     }
 }

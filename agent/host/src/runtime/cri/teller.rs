@@ -112,6 +112,8 @@ fn there<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
 }
 
 impl Answers for Teller {
+    const TELLS_PODS: bool = true;
+
     /// A sandbox is in the list when its creation has ended, and its first program has run by then.
     async fn find(&self, id: &str) -> Result<bool, ()> {
         self.look_up(id).await.map_err(drop)

@@ -116,7 +116,7 @@ impl Disk {
         let (mut found, state) = read(&place, id, &asked.pod_uid)?;
         match found.maker {
             Maker::Engine => return None,
-            Maker::Cri if found.pod.is_none() => return None,
+            Maker::Cri if asked.denied || found.pod.is_none() => return None,
             Maker::Cri | Maker::Nobody => {}
         }
         // Of the pod its sandbox may know more.

@@ -7,7 +7,7 @@
 //! # How it works
 //! The state directories are watched. A container that is nobody else's is told when its state is written, which
 //! is before its first program runs, together with its cgroup: its name may be any. One of a pod is told only when
-//! somebody asks and all sockets said no, as these files lack the labels of the pod. One of Docker or Podman is not
+//! somebody asks and no socket of CRI answers, as these files lack the labels of the pod. One of Docker or Podman is not
 //! told at all: its name and image are not there. Files are read on a thread that may block, never on the event path.
 //!
 //! # What can go wrong
@@ -54,6 +54,8 @@ pub(super) struct LastResort {
     pub(super) pod_uid: Text,
     /// When it was met.
     pub(super) since: Instant,
+    /// A runtime of pods is there and does not know it, so it is none of a pod, or will be told with all its labels.
+    pub(super) denied: bool,
 }
 
 /// Follows the directories until nobody takes facts any more.
