@@ -1,7 +1,7 @@
 //! Programs that start, fork and end.
 
 use anyhow::{Context, Result, ensure};
-use hostward_tests::{Agent, Part, Record, child, lacks};
+use hostward_tests::{Agent, Part, Record, Setup, child, lacks};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -193,7 +193,8 @@ fn a_start_carries_the_hash_of_the_very_file_that_ran() -> Result<()> {
     if lacks(Part::Kernel, "a_start_carries_the_hash_of_the_very_file_that_ran") {
         return Ok(());
     }
-    let agent = Agent::start()?;
+    // On a busy machine the file may be read late.
+    let agent = Setup::new()?.config("[enrich]\nprogram_wait_ms = 10000\n")?.start()?;
     let feed = agent.feed();
     let dir = tempfile::tempdir()?;
     let program = child::copy_of("/bin/sleep", dir.path(), "hashed")?;
