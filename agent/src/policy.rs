@@ -47,7 +47,7 @@ impl Policy {
         self.decision(self.responses.decide(rule, event), event)
     }
 
-    /// Decides about a match by an event that still waits for its container: none when what is yet to be told
+    /// Decides about a match by an event that still waits for its container or program: none when what is yet to be told
     /// may change the decision.
     pub fn decide_early(&self, rule: &Rule, event: &Event, awaited: Awaited) -> Option<Decision> {
         Some(self.decision(Some(self.responses.decide_early(rule, event, awaited)?), event))
