@@ -18,7 +18,7 @@ use hostward_event::event::{Action, Actor, Alert, Body, Mode};
 use hostward_event::fact::{ActionResult, Fact, Input, Lookup, Outcome};
 use hostward_event::mask::Masker;
 use hostward_event::registry::Awaited;
-use hostward_event::{Event, EventId, EventKind, IdMint, Text};
+use hostward_event::{Event, EventId, EventKind, IdMint, KindSet, Text};
 use hostward_policy::Rule;
 use hostward_respond::KillRequest;
 use std::collections::VecDeque;
@@ -76,6 +76,8 @@ pub struct Pipeline<C> {
     enricher: Enricher,
     policy: Arc<Policy>,
     telemetry: Telemetry,
+    /// System calls that are telemetry.
+    calls: KindSet,
     masker: Masker,
     mint: IdMint,
     clock_offset_ns: i64,
@@ -101,6 +103,7 @@ impl<C: Clock> Pipeline<C> {
             enricher,
             policy,
             telemetry,
+            calls: telemetry.calls(),
             masker,
             mint: IdMint::new("", ""),
             clock_offset_ns: 0,
@@ -345,7 +348,7 @@ impl<C: Clock> Pipeline<C> {
         effects.push(Effect::Emit(self.masker.mask(event)));
     }
 
-    const fn wanted(&self, event: &Event) -> bool {
+    fn wanted(&self, event: &Event) -> bool {
         match event.kind() {
             EventKind::Exec => self.telemetry.exec,
             EventKind::Fork => self.telemetry.fork,
@@ -355,6 +358,7 @@ impl<C: Clock> Pipeline<C> {
             EventKind::Open => !matches!(self.telemetry.opens, Opens::None),
             // A loss or a change of the agent is always told.
             EventKind::Gap | EventKind::Agent => true,
+            call => self.calls.contains(call),
         }
     }
 

@@ -148,6 +148,7 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     if telemetry.connect {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Connect]));
     }
+    plan.kinds = plan.kinds.union(telemetry.calls());
     if telemetry.opens == Opens::All {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
         plan.opens.all = OpenClass::ALL;

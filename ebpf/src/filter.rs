@@ -1,11 +1,11 @@
-//! Does anybody want this open? Part of object `sys`, which alone has these maps.
+//! Does anybody want this path? Part of object `sys`, which alone has these maps.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use hostward_abi::maps::{NAMES_MAX, OpenFilter, name_bit};
 use hostward_abi::record::{Header, OpenBody};
 use hostward_ebpf::kernel::dentry::Location;
-use hostward_ebpf::mem::{Slot, masked, slot_at};
+use hostward_ebpf::mem::{CURSOR_MASK, Slot, masked, slot_at};
 use hostward_ebpf::path::{ROUNDS, Step, Walk};
 use hostward_ebpf::{get, set};
 
@@ -70,13 +70,13 @@ impl Filter {
         filter_walk(get!((*slot).index) as u32, class) != 0
     }
 
-    /// Some component of the text at `record[TEXT_AT..]` is wanted; a text too long to scan is.
+    /// Some component of the text at `at` in the record is wanted; a text too long to scan is.
     ///
     /// # Safety
     /// `slot` is claimed, and the text ends in NUL.
     #[inline(always)]
-    pub unsafe fn wants_text(self, slot: *mut Slot, class: u32) -> bool {
-        filter_text(get!((*slot).index) as u32, class) != 0
+    pub unsafe fn wants_text(self, slot: *mut Slot, at: u64, class: u32) -> bool {
+        filter_text(get!((*slot).index) as u32, at as u32, class) != 0
     }
 }
 
@@ -110,14 +110,15 @@ pub extern "C" fn filter_walk(index: u32, class: u32) -> u32 {
 /// The scan of [`Filter::wants_text`]; global so that the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn filter_text(index: u32, class: u32) -> u32 {
+pub extern "C" fn filter_text(index: u32, start: u32, class: u32) -> u32 {
     // SAFETY: the verifier checks every access.
     unsafe {
         let (Some(slot), Some(filter)) = (slot_at(index), Filter::load()) else {
             return 1;
         };
         let walk = &raw mut (*slot).walk;
-        let text = (&raw const (*slot).record).cast::<u8>().add(TEXT_AT);
+        let start = masked::<CURSOR_MASK>(start as u64) as usize;
+        let text = (&raw const (*slot).record).cast::<u8>().add(start);
         let name = (&raw mut (*walk).name).cast::<u8>();
         set!((*walk).name[0], 0);
         set!((*walk).name[1], 0);

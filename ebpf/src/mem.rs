@@ -28,6 +28,8 @@ pub struct Slot {
     pub index: u64,
     /// Bytes of `record` that are written.
     pub cursor: u64,
+    /// Arguments of a system call, then its result, then nothing.
+    pub args: [u64; 8],
     /// State of the path walk and of the text scan.
     pub walk: Walk,
     /// Key of the kill lookup.

@@ -5,7 +5,7 @@
 //! the counter has given out and no record carries. `settled` follows once the event is in the ring
 //! or lost, so the reader knows which numbers it may already miss.
 
-use crate::mem::Slot;
+use crate::mem::{Slot, masked};
 use crate::record::seal;
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
@@ -31,7 +31,7 @@ pub struct Ticket {
 #[inline(always)]
 pub unsafe fn attempt(kind: u8) -> Option<Ticket> {
     let counters = COUNTERS.get_ptr_mut(0)?;
-    let counter = counters.cast::<Counter>().add(kind as usize);
+    let counter = counters.cast::<Counter>().add(masked::<{ KINDS as u64 - 1 }>(kind as u64) as usize);
     let seq = (*counter).attempted;
     (*counter).attempted = seq + 1;
     Some(Ticket { counter, seq })

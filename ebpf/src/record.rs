@@ -90,6 +90,21 @@ pub unsafe fn append_user_str(slot: *mut Slot, text: u64) -> u16 {
     finish_str(slot, bpf_probe_read_user_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _))
 }
 
+/// As [`append_user_str`] with its NUL, so that it can be scanned after another text was appended. Nothing of an empty
+/// string.
+///
+/// # Safety
+/// `slot` is claimed.
+#[inline(always)]
+pub unsafe fn append_user_c_str(slot: *mut Slot, text: u64) -> u16 {
+    let read = bpf_probe_read_user_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _);
+    if read <= 1 {
+        return 0;
+    }
+    advance(slot, read as u64);
+    read as u16
+}
+
 #[inline(always)]
 unsafe fn finish_str(slot: *mut Slot, read: i64) -> u16 {
     if read <= 1 {

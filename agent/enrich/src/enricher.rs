@@ -162,6 +162,7 @@ impl Enricher {
                 (self.act(task, at_ns, out), Body::Cgroup(change.clone()))
             }
             RawBody::Connect(connect) => (self.act(task, at_ns, out), Body::Connect(connect.clone())),
+            RawBody::Call(call) => (self.act(task, at_ns, out), Body::Call(call.clone())),
         };
         let Who { process, lineage, session_leader } = who;
         let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);

@@ -128,9 +128,17 @@ fn ids(event: &Event) -> (Vec<u32>, Vec<u32>) {
         uids.extend([creds.uid, creds.suid, creds.euid, creds.fsuid, process.loginuid, process.exe.uid]);
         gids.extend([creds.gid, creds.sgid, creds.egid, creds.fsgid, process.exe.gid]);
     }
-    if let Body::Open(open) = &event.body {
-        uids.push(open.inode.uid);
-        gids.push(open.inode.gid);
+    match &event.body {
+        Body::Open(open) => {
+            uids.push(open.inode.uid);
+            gids.push(open.inode.gid);
+        }
+        Body::Call(call) => {
+            let (users, groups) = crate::call::ids_of(call);
+            uids.extend(users);
+            gids.extend(groups);
+        }
+        _ => {}
     }
     (uids, gids)
 }

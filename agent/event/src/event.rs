@@ -3,7 +3,7 @@
 use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
-use crate::raw::{Gap, RawCgroupChange, RawConnect, RawOpen, Source};
+use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawOpen, Source};
 use crate::{EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub enum Body {
     Connect(Box<RawConnect>),
     /// See [`RawCgroupChange`].
     Cgroup(RawCgroupChange),
+    /// See [`RawCall`].
+    Call(Box<RawCall>),
     /// Lost events.
     Gap(Gap),
     /// About the agent.
@@ -89,14 +91,15 @@ pub struct Event {
 
 impl Event {
     /// The kind of this event (of the trigger, for an alert).
-    pub const fn kind(&self) -> EventKind {
-        match self.body {
+    pub fn kind(&self) -> EventKind {
+        match &self.body {
             Body::Exec { .. } => EventKind::Exec,
             Body::Fork => EventKind::Fork,
             Body::Exit { .. } => EventKind::Exit,
             Body::Open(_) => EventKind::Open,
             Body::Connect(_) => EventKind::Connect,
             Body::Cgroup(_) => EventKind::Cgroup,
+            Body::Call(call) => call.kind,
             Body::Gap(_) => EventKind::Gap,
             Body::Agent(_) => EventKind::Agent,
         }

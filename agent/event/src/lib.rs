@@ -14,6 +14,7 @@
 //! No clock, file or socket: the crate is pure, so that a capture (a stream of [`fact::Input`])
 //! replays to the same bytes.
 
+pub mod call;
 pub mod canonical;
 pub mod encode;
 pub mod event;

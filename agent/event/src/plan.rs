@@ -2,7 +2,7 @@
 //! sensor. A plan is a superset of what rules and telemetry want: the kernel never drops an event
 //! that user space would have matched.
 
-use crate::{KindSet, Text};
+use crate::{EventKind, KindSet, Text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Classes of an open: how the file was asked for, and whether it was had.
@@ -20,8 +20,10 @@ impl OpenClass {
     pub const READ_FAILED: Self = Self(4);
     /// Asked for writing, refused.
     pub const WRITE_FAILED: Self = Self(8);
-    /// Every class.
+    /// Every class of an open.
     pub const ALL: Self = Self(15);
+    /// No open: another call on a path, where [`CallPlan::named`] asks for names.
+    pub const CALL: Self = Self(16);
 
     /// Classes in either.
     #[must_use]
@@ -52,6 +54,37 @@ pub struct OpenPlan {
     pub names: BTreeMap<Text, OpenClass>,
 }
 
+/// What is wanted of one system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallPlan {
+    /// Only calls on a path with a component that [`OpenPlan::names`] has with [`OpenClass::CALL`].
+    pub named: bool,
+    /// Calls that succeeded.
+    pub succeeded: bool,
+    /// Calls that failed.
+    pub failed: bool,
+    /// Only with these values of an argument.
+    pub chosen: Option<Chosen>,
+}
+
+impl Default for CallPlan {
+    /// All.
+    fn default() -> Self {
+        Self { named: false, succeeded: true, failed: true, chosen: None }
+    }
+}
+
+/// Values of an argument that are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Which argument, or [`crate::call::RESULT`].
+    pub at: u8,
+    /// Bit n: value n.
+    pub values: u64,
+    /// Values from 64 on as well.
+    pub above: bool,
+}
+
 /// The whole plan.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct KernelPlan {
@@ -60,6 +93,8 @@ pub struct KernelPlan {
     pub kinds: KindSet,
     /// Which opens.
     pub opens: OpenPlan,
+    /// Which calls of the kinds of [`crate::call`]; a kind that is not here is wanted whole.
+    pub calls: BTreeMap<EventKind, CallPlan>,
     /// Programs that are killed at exec, by the path the kernel walks to.
     pub kill_paths: BTreeSet<Text>,
     /// Programs that are killed at exec, by command name (at most 15 bytes).

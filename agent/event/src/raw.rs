@@ -333,7 +333,7 @@ pub enum Endpoint {
     Unix(Text),
 }
 
-/// A connect(2) that returned.
+/// A socket and the call on it: a connect(2) that returned, or the socket of a [`RawCall`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawConnect {
     /// Socket descriptor.
@@ -350,6 +350,42 @@ pub struct RawConnect {
     pub remote: Option<Endpoint>,
     /// Where from; none when the socket has no local address.
     pub local: Option<Endpoint>,
+    /// The process is the server: it accepted the connection, or waits for some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub server: bool,
+}
+
+/// The file behind a descriptor of a [`RawCall`].
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawFile {
+    /// Path, walked by the kernel's own tree.
+    pub path: Text,
+    /// The file.
+    pub inode: Inode,
+}
+
+/// A system call of [`crate::call`] that returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawCall {
+    /// Which call.
+    pub kind: EventKind,
+    /// What it gave, or -errno.
+    pub result: i64,
+    /// Arguments as they were passed.
+    pub args: [u64; 6],
+    /// Strings in the order of [`crate::call::Spec::texts`], read from the caller's memory when the call returned.
+    pub texts: [Text; crate::call::TEXTS],
+    /// Where a relative first or second text starts; empty when it is absolute or the directory is not known.
+    pub bases: [Text; 2],
+    /// The file behind the descriptor.
+    pub file: Option<Box<RawFile>>,
+    /// The socket behind the descriptor.
+    pub socket: Option<Box<RawConnect>>,
+    /// Bytes of the caller's memory that an argument points to.
+    pub data: Text,
+    /// Other threads or processes share the caller's memory, so that they may have changed texts and bytes after the
+    /// kernel had read them.
+    pub shared_memory: bool,
 }
 
 /// What happened, one variant per kind.
@@ -382,6 +418,8 @@ pub enum RawBody {
     Connect(Box<RawConnect>),
     /// See [`RawCgroupChange`].
     Cgroup(RawCgroupChange),
+    /// See [`RawCall`].
+    Call(Box<RawCall>),
 }
 
 /// A cgroup of the unified hierarchy was made or removed; the task is the one that did it.
@@ -408,14 +446,15 @@ pub struct RawEvent {
 
 impl RawEvent {
     /// The kind of this event.
-    pub const fn kind(&self) -> EventKind {
-        match self.body {
+    pub fn kind(&self) -> EventKind {
+        match &self.body {
             RawBody::Exec(_) => EventKind::Exec,
             RawBody::Fork { .. } => EventKind::Fork,
             RawBody::Exit { .. } => EventKind::Exit,
             RawBody::Open(_) => EventKind::Open,
             RawBody::Connect(_) => EventKind::Connect,
             RawBody::Cgroup(_) => EventKind::Cgroup,
+            RawBody::Call(call) => call.kind,
         }
     }
 }

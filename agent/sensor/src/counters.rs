@@ -25,12 +25,12 @@ pub struct KindCounters {
 /// A handle of an object's counter map.
 pub(crate) struct Counters {
     map: PerCpuArray<MapData, [u64; WORDS]>,
-    kinds: &'static [EventKind],
+    kinds: Vec<EventKind>,
 }
 
 impl Counters {
     /// Counters of `kinds` in the map behind `map`'s descriptor.
-    pub(crate) fn new(map: &MapData, kinds: &'static [EventKind]) -> Result<Self, MapError> {
+    pub(crate) fn new(map: &MapData, kinds: Vec<EventKind>) -> Result<Self, MapError> {
         let fd = map.fd().as_fd().try_clone_to_owned()?;
         let map = PerCpuArray::try_from(Map::PerCpuArray(MapData::from_fd(fd)?))?;
         Ok(Self { map, kinds })
@@ -42,7 +42,7 @@ impl Counters {
         let mut all = Vec::new();
         for (cpu, words) in values.iter().enumerate() {
             let cpu = u16::try_from(cpu).unwrap_or(u16::MAX);
-            for kind in self.kinds {
+            for kind in &self.kinds {
                 let at = usize::from(*kind as u8) * Counter::BYTES / 8;
                 let Some([attempted, settled, dropped, starved]) = words.get(at..at + 4) else {
                     continue;

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, cgroup_flag, header_flag,
-    kind, open_bit, open_call, process_flag,
+    Body, CallBody, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, SocketFacts,
+    call_bit, cgroup_flag, header_flag, kind, open_bit, open_call, process_flag,
 };
+use hostward_event::call;
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCgroup, RawCgroupChange,
-    RawConnect, RawEvent, RawExec, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
+    RawCgroupChange, RawConnect, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung, Source,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,6 +30,8 @@ const _: () = {
     assert!(EventKind::Open as u8 == kind::OPEN);
     assert!(EventKind::Connect as u8 == kind::CONNECT);
     assert!(EventKind::Cgroup as u8 == kind::CGROUP);
+    assert!(EventKind::FIRST_CALL == kind::CALL);
+    assert!(hostward_event::kind::KIND_NUMBERS <= kind::SEED as usize);
 };
 
 /// Turns a record around `bytes` into an event; none for a seed.
@@ -60,6 +63,10 @@ pub(crate) fn event(
             removed: body.flags & cgroup_flag::REMOVED != 0,
         }),
         Body::Connect { body, texts } => RawBody::Connect(Box::new(connect(body, *texts, bytes))),
+        Body::Call { body, texts } => {
+            let kind = EventKind::from_number(header.kind)?;
+            RawBody::Call(Box::new(call(kind, header, body, *texts, bytes)))
+        }
     };
     let source = Source { rung, cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns, received_boot_ns };
     Some(RawEvent { source, task: task(header, bytes), body })
@@ -280,34 +287,116 @@ fn unix_name(name: &[u8], bytes: &Bytes) -> Option<Endpoint> {
     Some(Endpoint::Unix(share(bytes, name.get(..end).unwrap_or_default())))
 }
 
-fn connect(body: &ConnectBody, texts: [&[u8]; 2], bytes: &Bytes) -> RawConnect {
-    let [remote_name, local_name] = texts;
+fn connect(body: &ConnectBody, texts: [&[u8]; 4], bytes: &Bytes) -> RawConnect {
+    let [remote_name, local_name, ..] = texts;
+    let socket = &body.socket;
     let went_out = body.result == 0 || body.result == EINPROGRESS;
+    let far = |family| endpoint(family, socket.remote, u16::from_be(socket.remote_port));
     let remote = if body.family == AF_UNIX {
         unix_name(remote_name, bytes)
-    } else if went_out && matches!(body.socket_family, AF_INET | AF_INET6) {
+    } else if went_out && matches!(socket.family, AF_INET | AF_INET6) {
         // The program took it from the socket. AF_UNSPEC dissolves an association: no remote.
         let known = matches!(body.family, AF_INET | AF_INET6);
-        known.then(|| endpoint(body.socket_family, body.remote, u16::from_be(body.remote_port))).flatten()
+        known.then(|| far(socket.family)).flatten()
     } else {
-        endpoint(body.family, body.remote, u16::from_be(body.remote_port))
-    };
-    let local = if body.socket_family == AF_UNIX {
-        unix_name(local_name, bytes)
-    } else if body.local_port == 0 && body.local == [0; 16] {
-        None
-    } else {
-        endpoint(body.socket_family, body.local, body.local_port)
+        far(body.family)
     };
     RawConnect {
         fd: body.fd,
         result: body.result,
         family: body.family,
-        sock_type: body.socket_type,
-        protocol: body.protocol,
+        sock_type: socket.socket_type,
+        protocol: socket.protocol,
+        remote,
+        local: near(socket, local_name, bytes),
+        server: false,
+    }
+}
+
+/// The near end of a socket; none when it has no address.
+fn near(socket: &SocketFacts, name: &[u8], bytes: &Bytes) -> Option<Endpoint> {
+    if socket.family == AF_UNIX {
+        unix_name(name, bytes)
+    } else if socket.local_port == 0 && socket.local == [0; 16] {
+        None
+    } else {
+        endpoint(socket.family, socket.local, socket.local_port)
+    }
+}
+
+fn call(kind: EventKind, header: &Header, body: &CallBody, texts: [&[u8]; 8], bytes: &Bytes) -> RawCall {
+    let [first, second, third, base, second_base, path, data, name] = texts;
+    let bit = |bit: u32| body.bits & bit != 0;
+    let text = |text: &[u8]| share(bytes, text.strip_suffix(b"\0").unwrap_or(text));
+    let file = || {
+        let path = walked(path, bit(call_bit::PATH_CUT));
+        Box::new(RawFile { path, inode: inode(&body.inode) })
+    };
+    let is_socket = bit(call_bit::SOCKET);
+    RawCall {
+        kind,
+        result: body.result,
+        args: body.args,
+        texts: [text(first), text(second), text(third)],
+        bases: [
+            if bit(call_bit::BASE) { walked(base, bit(call_bit::BASE_CUT)) } else { Text::EMPTY },
+            if bit(call_bit::SECOND_BASE) {
+                walked(second_base, bit(call_bit::SECOND_BASE_CUT))
+            } else {
+                Text::EMPTY
+            },
+        ],
+        file: (bit(call_bit::FILE) && !is_socket).then(file),
+        socket: is_socket.then(|| Box::new(socket(kind, body, name, data, bytes))),
+        data: share(bytes, data),
+        shared_memory: header.flags & header_flag::SHARED_MEMORY != 0,
+    }
+}
+
+/// `TCP_ESTABLISHED`, which every connected protocol's sockets have for their state.
+const ESTABLISHED: u32 = 1;
+
+/// The socket of a call, and the address that the call was given.
+fn socket(kind: EventKind, body: &CallBody, name: &[u8], data: &[u8], bytes: &Bytes) -> RawConnect {
+    let facts = &body.socket;
+    let fd = call::find(kind).and_then(call::Spec::descriptor).map_or(-1, |param| {
+        body.args
+            .get(usize::from(param.at))
+            .map_or(body.result, |argument| i64::from(*argument as u32 as i32))
+    });
+    let given = given_address(data, bytes);
+    let far = (facts.state == ESTABLISHED && matches!(facts.family, AF_INET | AF_INET6))
+        .then(|| endpoint(facts.family, facts.remote, u16::from_be(facts.remote_port)))
+        .flatten();
+    let near = near(facts, name, bytes);
+    let (remote, local) = match kind {
+        EventKind::Bind => (None, given.or(near)),
+        EventKind::Sendto => (given.or(far), near),
+        _ => (far, near),
+    };
+    RawConnect {
+        fd: i32::try_from(fd).unwrap_or(-1),
+        result: body.result,
+        family: facts.family,
+        sock_type: facts.socket_type,
+        protocol: facts.protocol,
         remote,
         local,
+        server: matches!(kind, EventKind::Bind | EventKind::Listen | EventKind::Accept | EventKind::Accept4),
     }
+}
+
+/// A `struct sockaddr` of the caller's memory.
+fn given_address(data: &[u8], bytes: &Bytes) -> Option<Endpoint> {
+    let family = u16::from_ne_bytes(data.get(..2)?.try_into().ok()?);
+    if family == AF_UNIX {
+        return unix_name(data.get(2..)?, bytes);
+    }
+    let port = u16::from_be_bytes(data.get(2..4)?.try_into().ok()?);
+    let mut address = [0; 16];
+    let (at, length) = if family == AF_INET { (4, 4) } else { (8, 16) };
+    address.get_mut(..length)?.copy_from_slice(data.get(at..at + length)?);
+    endpoint(family, address, port)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use hostward_event::EventKind;
 use hostward_event::raw::Rung;
+use std::borrow::Cow;
 
 /// How a probe fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,9 @@ pub struct ProbeState {
     /// Kind of event that it reports.
     pub kind: EventKind,
     /// What it hooks, e.g. `sched_process_exec`, `sys_exit_openat2`.
-    pub hook: &'static str,
+    pub hook: Cow<'static, str>,
+    /// The program that runs there.
+    pub program: &'static str,
     /// Which kind of probe.
     pub rung: Rung,
     /// How it fared.
@@ -44,8 +47,13 @@ pub struct ProbeState {
 }
 
 impl ProbeState {
-    pub(crate) const fn new(kind: EventKind, hook: &'static str, rung: Rung) -> Self {
-        Self { kind, hook, rung, status: ProbeStatus::Unwanted, why: String::new() }
+    pub(crate) fn new(
+        kind: EventKind,
+        program: &'static str,
+        hook: impl Into<Cow<'static, str>>,
+        rung: Rung,
+    ) -> Self {
+        Self { kind, hook: hook.into(), program, rung, status: ProbeStatus::Unwanted, why: String::new() }
     }
 
     /// It runs.

@@ -13,12 +13,13 @@ const STACK_BYTES: u32 = 16 * 1024;
 /// Bytes that one read takes of a dentry, from its parent field on (`LINK_BYTES` in the programs).
 const LINK_BYTES: u32 = 64;
 
-/// Registers that carry the first four arguments of a system call, as `struct pt_regs` names them,
+/// Registers that carry the first six arguments of a system call, as `struct pt_regs` names them,
 /// and what to add to the field.
 #[cfg(target_arch = "x86_64")]
-const ARGUMENTS: [(&str, u32); 4] = [("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
+const ARGUMENTS: [(&str, u32); 6] = [("di", 0), ("si", 0), ("dx", 0), ("r10", 0), ("r8", 0), ("r9", 0)];
 #[cfg(target_arch = "aarch64")]
-const ARGUMENTS: [(&str, u32); 4] = [("orig_x0", 0), ("regs", 8), ("regs", 16), ("regs", 24)];
+const ARGUMENTS: [(&str, u32); 6] =
+    [("orig_x0", 0), ("regs", 8), ("regs", 16), ("regs", 24), ("regs", 32), ("regs", 40)];
 
 /// Numbers of open, openat2, creat.
 #[cfg(target_arch = "x86_64")]

@@ -31,6 +31,7 @@
 //! Names of users, containers, parents: `hostward-enrich`. What is wanted: `hostward-policy`.
 
 pub mod btf;
+mod calls;
 mod clock;
 pub mod config;
 mod counters;

@@ -7,8 +7,8 @@ use crate::tracepoint::{self, Tracepoints};
 use aya::programs::{ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use hostward_abi::maps::SLOTS_PER_CPU;
-use hostward_event::EventKind;
 use hostward_event::raw::Rung;
+use hostward_event::{EventKind, call};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -64,7 +64,7 @@ pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, program: &str, prob
         let program = object.program_mut(program).ok_or("not in the object".to_owned())?;
         let told = |why: &ProgramError| program_refusal(why);
         let program: &mut aya::programs::BtfTracePoint = program.try_into().map_err(|why| told(&why))?;
-        program.load(probe.hook, btf).map_err(|why| told(&why))?;
+        program.load(&probe.hook, btf).map_err(|why| told(&why))?;
         program.attach().map_err(|why| told(&why))
     })();
     match outcome {
@@ -75,7 +75,6 @@ pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, program: &str, prob
 
 /// One system call's exit.
 pub(crate) struct SyscallProbe {
-    program: &'static str,
     pub(crate) state: ProbeState,
     /// Number of the tracepoint.
     id: u64,
@@ -83,33 +82,42 @@ pub(crate) struct SyscallProbe {
     link: Option<OwnedFd>,
 }
 
-/// The system call rung: program, kind, hook.
+/// The system call rung's own programs: program, kind, call.
 const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
-    ("open", EventKind::Open, "sys_exit_open"),
-    ("open", EventKind::Open, "sys_exit_openat"),
-    ("open", EventKind::Open, "sys_exit_openat2"),
-    ("open", EventKind::Open, "sys_exit_creat"),
-    ("connect", EventKind::Connect, "sys_exit_connect"),
+    ("open", EventKind::Open, "open"),
+    ("open", EventKind::Open, "openat"),
+    ("open", EventKind::Open, "openat2"),
+    ("open", EventKind::Open, "creat"),
+    ("connect", EventKind::Connect, "connect"),
 ];
+
+/// The tracepoint of a call's exit: named as the kernel's function.
+fn hook(call: &str) -> String {
+    format!("sys_exit_{}", if call == "umount2" { "umount" } else { call })
+}
 
 impl SyscallProbe {
     /// The rung's probes, none attached; those that this kernel lacks are told so.
     pub(crate) fn all() -> Vec<Self> {
         let tracepoints = Tracepoints::find();
-        let probe = |(program, kind, hook)| {
-            let mut state = ProbeState::new(kind, hook, Rung::SyscallTracepoint);
+        let probe = |(program, kind, call)| {
+            let hook = hook(call);
             let id = match &tracepoints {
-                Ok(tracepoints) => tracepoints.id(hook),
+                Ok(tracepoints) => tracepoints.id(&hook),
                 Err(why) => Err(io::Error::other(format!("tracefs: {why}"))),
             };
+            let mut state = ProbeState::new(kind, program, hook, Rung::SyscallTracepoint);
             if let Err(why) = &id {
                 let missing = why.kind() == io::ErrorKind::NotFound;
-                let status = if missing { ProbeStatus::Missing } else { ProbeStatus::Refused };
-                state.set(status, &why.to_string());
+                match missing {
+                    true => state.set(ProbeStatus::Missing, "this kernel has no such system call"),
+                    false => state.set(ProbeStatus::Refused, &why.to_string()),
+                }
             }
-            Self { program, state, id: id.unwrap_or_default(), link: None }
+            Self { state, id: id.unwrap_or_default(), link: None }
         };
-        SYSCALL_PROBES.into_iter().map(probe).collect()
+        let calls = call::TABLE.iter().map(|spec| ("call", spec.kind, spec.kind.name()));
+        SYSCALL_PROBES.into_iter().chain(calls).map(probe).collect()
     }
 
     /// Attaches or detaches so that the program, which is loaded, runs if `wanted`.
@@ -128,7 +136,7 @@ impl SyscallProbe {
     }
 
     fn attach(&self, object: &mut Ebpf) -> Result<OwnedFd, String> {
-        let program = tracepoint(object, self.program)?;
+        let program = tracepoint(object, self.state.program)?;
         let fd = program.fd().map_err(|why| program_refusal(&why))?;
         tracepoint::attach(fd.as_fd(), self.id).map_err(|why| format!("cannot attach: {why}"))
     }

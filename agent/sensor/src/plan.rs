@@ -31,13 +31,16 @@ pub(crate) struct Opens {
 impl Opens {
     /// The filter for `plan`; names that do not fit widen it, so it stays a superset.
     pub(crate) fn new(plan: &KernelPlan) -> Self {
-        // Its probes are then detached as well, but a process that is just being started may hold
+        // Without the kind its probes are detached as well, but a process that is just being started may hold
         // their descriptors a little longer.
-        if !plan.kinds.contains(EventKind::Open) {
-            return Self::default();
-        }
-        let mut opens = Self { all: plan.opens.all.0 & OpenClass::ALL.0, names: BTreeMap::new() };
+        let open = if plan.kinds.contains(EventKind::Open) { OpenClass::ALL } else { OpenClass::NONE };
+        let classes = open.union(OpenClass::CALL);
+        let mut opens = Self { all: plan.opens.all.0 & open.0, names: BTreeMap::new() };
         for (name, class) in &plan.opens.names {
+            let class = class.intersection(classes);
+            if class.is_empty() {
+                continue;
+            }
             // No component of a path is empty or has a slash, so such a name matches nothing.
             let bytes = name.as_bytes();
             if bytes.is_empty() || bytes.contains(&b'/') || bytes.contains(&0) {
@@ -166,7 +169,7 @@ pub(crate) fn swap_opens(object: &mut Ebpf, old: &Opens, new: &Opens) -> Result<
     // The map has room for the names of one plan; when both do not fit, all opens pass meanwhile.
     let crowded = between.names.len() > NAMES_MAX as usize;
     if crowded {
-        between.all = OpenClass::ALL.0;
+        between.all = OpenClass::ALL.union(OpenClass::CALL).0;
     }
     write_filter(object, &between)?;
     let mut names: HashMap<&mut MapData, Name, u8> = map(object, "NAMES")?;

@@ -38,15 +38,15 @@ const NAP: Duration = Duration::from_millis(1);
 pub struct Rings {
     /// Exec, fork, exit.
     process: Option<RingReader>,
-    /// Everything else.
-    bulk: Option<RingReader>,
+    /// The others, the most urgent first.
+    others: Vec<RingReader>,
     /// Records that are too young to be handed over.
     young: Vec<Input>,
 }
 
 impl Rings {
-    pub(crate) const fn new(process: Option<RingReader>, bulk: Option<RingReader>) -> Self {
-        Self { process, bulk, young: Vec::new() }
+    pub(crate) const fn new(process: Option<RingReader>, others: Vec<RingReader>) -> Self {
+        Self { process, others, young: Vec::new() }
     }
 
     /// Waits until something is there, at most `timeout`, and appends it to `inputs` in the order of
@@ -77,8 +77,8 @@ impl Rings {
             }
         }
         // The one ring's trouble must not cost the other's records.
-        if let Some(bulk) = &mut self.bulk {
-            result = result.and(bulk.round(&mut |input| self.young.push(input)).map(drop));
+        for other in &mut self.others {
+            result = result.and(other.round(&mut |input| self.young.push(input)).map(drop));
         }
         let start = inputs.len();
         inputs.extend(self.young.extract_if(.., |input| time_ns(input) <= horizon_ns));
@@ -95,7 +95,7 @@ impl Rings {
         let start = inputs.len();
         inputs.append(&mut self.young);
         let mut result = Ok(());
-        for reader in [&mut self.process, &mut self.bulk].into_iter().flatten() {
+        for reader in self.process.iter_mut().chain(&mut self.others) {
             result = result.and(reader.drain(&mut |input| inputs.push(input)).map(drop));
         }
         inputs.get_mut(start..).unwrap_or_default().sort_by_key(time_ns);
@@ -108,7 +108,7 @@ impl Rings {
     }
 
     fn readers(&self) -> impl Iterator<Item = &RingReader> {
-        [&self.process, &self.bulk].into_iter().flatten()
+        self.process.iter().chain(&self.others)
     }
 
     fn wait(&self, timeout: Duration) -> Result<(), RingError> {

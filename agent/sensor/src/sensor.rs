@@ -1,6 +1,7 @@
 //! The loaded sensor.
 
-use crate::config::Config;
+use crate::calls::{self, Calls};
+use crate::config::{Config, RingBytes};
 use crate::counters::{Counters, KindCounters};
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
 use crate::ladder::{ProbeState, ProbeStatus};
@@ -18,7 +19,7 @@ use aya::{Btf, Ebpf};
 use hostward_event::fact::SeedProcess;
 use hostward_event::plan::KernelPlan;
 use hostward_event::raw::Rung;
-use hostward_event::{EventKind, KindSet, Text};
+use hostward_event::{EventKind, KindSet, Text, call};
 use std::os::fd::AsFd;
 
 const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Cgroup];
@@ -30,13 +31,20 @@ const BASE_PROBES: [(&str, &str, EventKind); 5] = [
     ("cgroup_mkdir", "cgroup_mkdir", EventKind::Cgroup),
     ("cgroup_rmdir", "cgroup_rmdir", EventKind::Cgroup),
 ];
-const SYS_KINDS: &[EventKind] = &[EventKind::Open, EventKind::Connect];
+
+/// Kinds of object `sys`, by their ring.
+fn sys_kinds(urgent: bool) -> Vec<EventKind> {
+    let calls = call::TABLE.iter().filter(|spec| spec.group.is_bulk() != urgent).map(|spec| spec.kind);
+    let own = if urgent { &[][..] } else { &[EventKind::Open, EventKind::Connect] };
+    own.iter().copied().chain(calls).collect()
+}
 
 /// An object with its ring, while it is loaded.
 struct Loaded {
     object: Ebpf,
     counters: Counters,
-    reader: Option<RingReader>,
+    /// The most urgent first.
+    readers: Vec<RingReader>,
 }
 
 /// Hostward's programs in the kernel. Dropping it detaches and unloads everything.
@@ -47,6 +55,7 @@ pub struct Sensor {
     base_probes: Vec<ProbeState>,
     sys_probes: Vec<SyscallProbe>,
     opens: Opens,
+    calls: Calls,
     kills: Kills,
     notes: Vec<String>,
 }
@@ -74,22 +83,23 @@ impl Sensor {
             std::process::id()
         });
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (process_bytes, bulk_bytes) = config.ring_bytes(cpus as u64, memory_bytes());
+        let rings = config.ring_bytes(cpus as u64, memory_bytes());
         let mut sensor = Self {
             layout,
             base: None,
             sys: None,
             base_probes: BASE_PROBES
                 .into_iter()
-                .map(|(_, hook, kind)| ProbeState::new(kind, hook, Rung::BtfTracepoint))
+                .map(|(program, hook, kind)| ProbeState::new(kind, program, hook, Rung::BtfTracepoint))
                 .collect(),
             sys_probes: SyscallProbe::all(),
             opens: Opens::default(),
+            calls: Calls::default(),
             kills: Kills::default(),
             notes,
         };
-        sensor.load_base(process_bytes, own_pid)?;
-        sensor.load_sys(bulk_bytes, own_pid)?;
+        sensor.load_base(rings.process, own_pid)?;
+        sensor.load_sys(rings, own_pid)?;
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         sensor.attach_base(&btf);
         sensor.attach_sys(plan.kinds);
@@ -102,8 +112,8 @@ impl Sensor {
     fn load_base(&mut self, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
         match load::object(objects::BASE, &self.layout, own_pid, &[("PROCESS", ring_bytes)]) {
             Ok(object) => {
-                let ring = ("PROCESS", "process", ring_bytes);
-                self.base = Some(Loaded::new(object, ring, Rung::BtfTracepoint, BASE_KINDS)?);
+                let ring = ("PROCESS", "process", ring_bytes, BASE_KINDS.to_vec());
+                self.base = Some(Loaded::new(object, vec![ring], Rung::BtfTracepoint)?);
             }
             Err(why) => {
                 let why = object_refusal(&why);
@@ -113,8 +123,9 @@ impl Sensor {
         Ok(())
     }
 
-    fn load_sys(&mut self, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
-        let mut object = match load::object(objects::SYS, &self.layout, own_pid, &[("BULK", ring_bytes)]) {
+    fn load_sys(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
+        let sizes = [("URGENT", rings.urgent), ("BULK", rings.bulk)];
+        let mut object = match load::object(objects::SYS, &self.layout, own_pid, &sizes) {
             Ok(object) => object,
             Err(why) => {
                 let why = object_refusal(&why);
@@ -122,19 +133,22 @@ impl Sensor {
                 return Ok(());
             }
         };
-        for (program, kind) in [("open", EventKind::Open), ("connect", EventKind::Connect)] {
-            let loaded = if kind == EventKind::Connect && !self.layout.has_sockets {
+        for program in ["open", "connect", "call"] {
+            let loaded = if program == "connect" && !self.layout.has_sockets {
                 Err("this kernel does not tell where a socket's addresses are".to_owned())
             } else {
                 load::load_tracepoint(&mut object, program)
             };
             if let Err(why) = loaded {
-                let probes = self.sys_probes.iter_mut().filter(|probe| probe.state.kind == kind);
+                let probes = self.sys_probes.iter_mut().filter(|probe| probe.state.program == program);
                 probes.for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
             }
         }
-        self.sys =
-            Some(Loaded::new(object, ("BULK", "bulk", ring_bytes), Rung::SyscallTracepoint, SYS_KINDS)?);
+        let rings = vec![
+            ("URGENT", "urgent", rings.urgent, sys_kinds(true)),
+            ("BULK", "bulk", rings.bulk, sys_kinds(false)),
+        ];
+        self.sys = Some(Loaded::new(object, rings, Rung::SyscallTracepoint)?);
         Ok(())
     }
 
@@ -190,11 +204,12 @@ impl Sensor {
     }
 
     fn swap(&mut self, plan: &KernelPlan) -> Result<(), ApplyError> {
-        let (opens, kills) = (Opens::new(plan), Kills::new(plan));
+        let (opens, calls, kills) = (Opens::new(plan), Calls::new(plan), Kills::new(plan));
         if let Some(sys) = &mut self.sys {
             plan::swap_opens(&mut sys.object, &self.opens, &opens)?;
+            calls::swap(&mut sys.object, &self.calls, &calls)?;
         }
-        self.opens = opens;
+        (self.opens, self.calls) = (opens, calls);
         if let Some(base) = &mut self.base {
             plan::swap_kills(&mut base.object, &self.kills, &kills)?;
         }
@@ -209,9 +224,10 @@ impl Sensor {
 
     /// The rings, for one thread. Only the first call's are not empty.
     pub fn ordered_rings(&mut self) -> Rings {
-        let [process, bulk] = [&mut self.base, &mut self.sys]
-            .map(|loaded| loaded.as_mut().and_then(|loaded| loaded.reader.take()));
-        Rings::new(process, bulk)
+        let [mut process, others] = [&mut self.base, &mut self.sys].map(|loaded| {
+            loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.readers)).unwrap_or_default()
+        });
+        Rings::new(process.pop(), others)
     }
 
     /// The processes that live now. Call it after loading, so that none is missed in between.
@@ -290,21 +306,24 @@ impl Sensor {
     }
 }
 
+/// A ring's map, its name for people, its size, and the kinds whose records lie in it.
+type RingOf = (&'static str, &'static str, u32, Vec<EventKind>);
+
 impl Loaded {
-    fn new(
-        object: Ebpf,
-        (map, name, bytes): (&'static str, &'static str, u32),
-        rung: Rung,
-        kinds: &'static [EventKind],
-    ) -> Result<Self, LoadError> {
-        let counters = || {
+    fn new(object: Ebpf, rings: Vec<RingOf>, rung: Rung) -> Result<Self, LoadError> {
+        let counters = |kinds: Vec<EventKind>| {
             let map = data(&object, "COUNTERS")?;
             Counters::new(map, kinds).map_err(|cause| LoadError::Map { map: "COUNTERS", cause })
         };
-        let failed = |cause| LoadError::Ring { ring: name, cause };
-        let fd = data(&object, map)?.fd().as_fd().try_clone_to_owned().map_err(failed)?;
-        let reader = RingReader::new(name, rung, Ring::new(fd, bytes).map_err(failed)?, counters()?);
-        Ok(Self { counters: counters()?, reader: Some(reader), object })
+        let (mut readers, mut all) = (Vec::new(), Vec::new());
+        for (map, name, bytes, kinds) in rings {
+            let failed = |cause| LoadError::Ring { ring: name, cause };
+            let fd = data(&object, map)?.fd().as_fd().try_clone_to_owned().map_err(failed)?;
+            all.extend_from_slice(&kinds);
+            let ring = Ring::new(fd, bytes).map_err(failed)?;
+            readers.push(RingReader::new(name, rung, ring, counters(kinds)?));
+        }
+        Ok(Self { counters: counters(all)?, readers, object })
     }
 }
 
@@ -316,7 +335,7 @@ fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, LoadErr
 }
 
 fn log_failure(probe: &ProbeState) {
-    let (hook, why) = (probe.hook, probe.why.as_str());
+    let (hook, why) = (probe.hook.as_ref(), probe.why.as_str());
     match probe.status {
         ProbeStatus::Missing => tracing::info!(hook, why, "this kernel has no such hook"),
         ProbeStatus::Refused => tracing::warn!(hook, why, "probe refused"),

@@ -10,12 +10,12 @@ use crate::health::{Health, Stage, State};
 use crate::policy::{Policy, Sources};
 use crate::report::{ContextReport, KernelCount, LaneReport, Report, SinkReport};
 use crate::systemd;
-use hostward_event::EventKind;
 use hostward_event::fact::{Fact, Input};
 use hostward_event::plan::KernelPlan;
+use hostward_event::{EventKind, KindSet};
 use hostward_outputs::spool::{Durability, LaneStatus};
 use hostward_outputs::{Outputs, SinkStatus};
-use hostward_sensor::{KindCounters, ProbeStatus, Sensor};
+use hostward_sensor::{KindCounters, ProbeState, ProbeStatus, Sensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -219,15 +219,19 @@ impl Supervisor {
 
     fn note_ladder(&self) {
         let ladder = self.sensor.ladder();
+        // A system call that the kernel does not have is nothing to be missed.
+        let absent = |probe: &&ProbeState| probe.kind.is_call() && probe.status == ProbeStatus::Missing;
         let missing = ladder
             .iter()
-            .filter(|probe| !matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted));
+            .filter(|probe| !matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted))
+            .filter(|probe| !absent(probe));
         let mut notes: Vec<String> = missing
             .map(|probe| format!("{} is {}: {}", probe.hook, probe.status.name(), probe.why))
             .collect();
         notes.extend(self.sensor.notes().iter().cloned());
         self.health.note(Stage::LoadSensor, "ladder", notes);
-        let observed = self.sensor.observed();
+        let absent = ladder.iter().filter(absent).map(|probe| probe.kind);
+        let observed = absent.fold(self.sensor.observed(), |set, kind| set.union(KindSet::of(&[kind])));
         let blind: Vec<_> = self
             .policy
             .plan

@@ -19,7 +19,7 @@ struct CheckRow {
 #[derive(Serialize)]
 struct ProbeRow {
     event: &'static str,
-    hook: &'static str,
+    hook: String,
     rung: &'static str,
     status: &'static str,
     why: String,
@@ -86,11 +86,10 @@ fn row(check: &Check) -> CheckRow {
 }
 
 fn probe_row(probe: ProbeState, verified: &[(String, u32)]) -> ProbeRow {
-    let count =
-        verified.iter().find(|(name, _)| probe.hook.ends_with(name.as_str())).map(|(_, count)| *count);
+    let count = verified.iter().find(|(name, _)| *name == probe.program).map(|(_, count)| *count);
     ProbeRow {
         event: probe.kind.name(),
-        hook: probe.hook,
+        hook: probe.hook.into_owned(),
         rung: probe.rung.name(),
         status: probe.status.name(),
         why: probe.why,
@@ -113,17 +112,24 @@ fn text(findings: &Findings) -> String {
     if !findings.ladder.is_empty() {
         let _ = writeln!(
             out,
-            "sensor\n  {:<8} {:<22} {:<20} {:<9} verified instructions",
+            "sensor\n  {:<18} {:<28} {:<20} {:<9} verified instructions",
             "event", "hook", "rung", "status"
         );
     }
-    for probe in &findings.ladder {
+    // What nobody wants is told in one line.
+    let (unwanted, rows): (Vec<_>, Vec<_>) =
+        findings.ladder.iter().partition(|probe| probe.status == ProbeStatus::Unwanted.name());
+    for probe in rows {
         let count = probe.verified_instructions.map(|count| count.to_string()).unwrap_or_default();
         let _ = writeln!(
             out,
-            "  {:<8} {:<22} {:<20} {:<9} {count}{}",
+            "  {:<18} {:<28} {:<20} {:<9} {count} {}",
             probe.event, probe.hook, probe.rung, probe.status, probe.why
         );
+    }
+    if !unwanted.is_empty() {
+        let names: Vec<&str> = unwanted.iter().map(|probe| probe.event).collect();
+        let _ = writeln!(out, "  no rule or telemetry stream wants: {}", names.join(" "));
     }
     for note in &findings.notes {
         let _ = writeln!(out, "  note: {note}");

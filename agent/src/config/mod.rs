@@ -7,6 +7,8 @@ pub use check::Problem;
 pub use layers::{Loaded, load};
 
 use crate::cli::{RUNTIME_DIR, STATE_DIR};
+use hostward_event::KindSet;
+use hostward_event::call::{self, Group};
 use hostward_event::mask::Masker;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -116,11 +118,50 @@ pub struct Telemetry {
     pub cgroup: bool,
     /// Opens of files.
     pub opens: Opens,
+    /// Files made, removed, renamed and changed.
+    pub files: bool,
+    /// Sockets that are bound and listen, and those that become standard input or output.
+    pub sockets: bool,
+    /// Changes of ids, capabilities, namespaces, mounts and roots.
+    pub privilege: bool,
+    /// Access to other processes' memory, files in memory.
+    pub memory: bool,
+    /// Kernel modules, kexec, keys, performance counters.
+    pub kernel: bool,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { exec: true, fork: true, exit: true, connect: true, cgroup: false, opens: Opens::Watched }
+        Self {
+            exec: true,
+            fork: true,
+            exit: true,
+            connect: true,
+            cgroup: false,
+            opens: Opens::Watched,
+            files: false,
+            sockets: true,
+            privilege: true,
+            memory: true,
+            kernel: true,
+        }
+    }
+}
+
+impl Telemetry {
+    /// System calls that are sent whether or not a rule matched.
+    pub fn calls(&self) -> KindSet {
+        let on = |group| match group {
+            Group::File => self.files,
+            Group::Network => self.sockets,
+            Group::Privilege => self.privilege,
+            Group::Memory => self.memory,
+            Group::Kernel => self.kernel,
+            // Told in alerts only: they are many and say little by themselves.
+            Group::Signal | Group::Exec => false,
+        };
+        let calls = call::TABLE.iter().filter(|spec| spec.telemetry && on(spec.group));
+        calls.fold(KindSet::NONE, |set, spec| set.union(KindSet::of(&[spec.kind])))
     }
 }
 

@@ -71,6 +71,7 @@ offsets! {
     mm_arg_start = "mm_struct.arg_start";
     mm_arg_end = "mm_struct.arg_end";
     mm_exe_file = "mm_struct.exe_file";
+    mm_users = "mm_struct.mm_users.counter";
 
     fs_root_mnt = "fs_struct.root.mnt";
     fs_root_dentry = "fs_struct.root.dentry";
@@ -160,6 +161,7 @@ offsets! {
     sock_v6_daddr = "?sock.__sk_common.skc_v6_daddr";
     sock_v6_rcv_saddr = "?sock.__sk_common.skc_v6_rcv_saddr";
     sock_protocol = "?sock.sk_protocol";
+    sock_state = "?sock.__sk_common.skc_state";
     unix_addr = "?unix_sock.addr";
     unix_address_len = "?unix_address.len";
     unix_address_name = "?unix_address.name";
@@ -168,4 +170,6 @@ offsets! {
     arg1 = "arg1";
     arg2 = "arg2";
     arg3 = "arg3";
+    arg4 = "arg4";
+    arg5 = "arg5";
 }

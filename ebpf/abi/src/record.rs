@@ -14,7 +14,7 @@ pub const TEXT_BYTES_MAX: u32 = 4096;
 /// Longest record: all of exec's texts at their limits.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024;
 
-/// Kinds of record; those below 0x40 are the event kinds' numbers.
+/// Kinds of record; those below 0x80 are the event kinds' numbers.
 pub mod kind {
     /// [`Body::Process`](super::Body::Process), from exec.
     pub const EXEC: u8 = 1;
@@ -28,14 +28,18 @@ pub mod kind {
     pub const CONNECT: u8 = 5;
     /// [`Body::Cgroup`](super::Body::Cgroup).
     pub const CGROUP: u8 = 8;
+    /// The first of [`Body::Call`](super::Body::Call): kinds from here to [`SEED`] are system calls.
+    pub const CALL: u8 = 16;
     /// [`Body::Process`](super::Body::Process), from the task iterator; without sequence number.
-    pub const SEED: u8 = 0x40;
+    pub const SEED: u8 = 0x80;
 }
 
 /// Bits of [`Header::flags`].
 pub mod header_flag {
     /// `cgroup_id` is of a v1 controller.
     pub const CGROUP_V1: u32 = 1;
+    /// Other threads or processes share the caller's memory (of a call).
+    pub const SHARED_MEMORY: u32 = 2;
 }
 
 /// Bits of [`ProcessBody::flags`].
@@ -64,6 +68,24 @@ pub mod open_bit {
     pub const FILE: u32 = 16;
     /// The base is known (it may be the root, which has no component).
     pub const BASE: u32 = 32;
+}
+
+/// Bits of [`CallBody::bits`].
+pub mod call_bit {
+    /// `inode` and the file's path are told.
+    pub const FILE: u32 = 1;
+    /// The socket is told.
+    pub const SOCKET: u32 = 2;
+    /// The file path's front is missing.
+    pub const PATH_CUT: u32 = 4;
+    /// The first base is known.
+    pub const BASE: u32 = 8;
+    /// Its front is missing.
+    pub const BASE_CUT: u32 = 16;
+    /// The second base is known.
+    pub const SECOND_BASE: u32 = 32;
+    /// Its front is missing.
+    pub const SECOND_BASE_CUT: u32 = 64;
 }
 
 /// Bits of [`CgroupBody::flags`].
@@ -227,32 +249,60 @@ wire! {
         pub text_bytes: [u16; 4],
     }
 
-    /// A connect that returned.
-    pub struct ConnectBody {
-        /// 0 or -errno.
-        pub result: i64,
-        /// Descriptor.
-        pub fd: i32,
-        /// Family of the address passed; 0: none could be read.
+    /// A socket.
+    pub struct SocketFacts {
+        /// AF_* family; 0: nothing is known.
         pub family: u16,
-        /// Family of the socket.
-        pub socket_family: u16,
         /// SOCK_* type.
         pub socket_type: u16,
         /// IPPROTO_*.
         pub protocol: u16,
-        /// Port connected to, network byte order.
+        /// Port of the far end, network byte order.
         pub remote_port: u16,
-        /// Local port, host byte order.
+        /// Port of the near end, host byte order.
         pub local_port: u16,
-        /// Address connected to; IPv4 in the first four bytes.
+        /// Zero.
+        pub reserved: u16,
+        /// Address of the far end; IPv4 in the first four bytes.
         pub remote: [u8; 16],
-        /// Local address.
+        /// Address of the near end.
         pub local: [u8; 16],
+        /// `TCP_*` state as the kernel has it, for every protocol.
+        pub state: u32,
+    }
+
+    /// A connect that returned.
+    pub struct ConnectBody {
+        /// 0 or -errno.
+        pub result: i64,
+        /// The socket; the far end is what was asked for where the call failed.
+        pub socket: SocketFacts,
+        /// Descriptor.
+        pub fd: i32,
+        /// Family of the address passed; 0: none could be read.
+        pub family: u16,
+        /// Zero.
+        pub reserved: u16,
         /// Unix names: remote, local.
-        pub text_bytes: [u16; 2],
+        pub text_bytes: [u16; 4],
+    }
+
+    /// A system call that returned.
+    pub struct CallBody {
+        /// The file, when [`call_bit::FILE`] is set.
+        pub inode: InodeFacts,
+        /// Arguments.
+        pub args: [u64; 6],
+        /// What it gave, or -errno.
+        pub result: i64,
+        /// The socket, when [`call_bit::SOCKET`] is set.
+        pub socket: SocketFacts,
+        /// See [`call_bit`].
+        pub bits: u32,
         /// Zero.
         pub reserved: u32,
+        /// Three strings, two bases, the file's path, bytes of memory, the socket's name.
+        pub text_bytes: [u16; 8],
     }
 
     /// A cgroup of the unified hierarchy was made or removed.
@@ -289,7 +339,9 @@ const _: () = {
     assert!(size_of::<ForkBody>() == 16);
     assert!(size_of::<ExitBody>() == 32);
     assert!(size_of::<OpenBody>() == 96);
-    assert!(size_of::<ConnectBody>() == 64);
+    assert!(size_of::<SocketFacts>() == 48);
+    assert!(size_of::<ConnectBody>() == 72);
+    assert!(size_of::<CallBody>() == 184);
     assert!(size_of::<CgroupBody>() == 16);
 };
 
@@ -318,8 +370,15 @@ pub enum Body<'a> {
     Connect {
         /// Fixed part.
         body: ConnectBody,
-        /// remote, local.
-        texts: [&'a [u8]; 2],
+        /// remote, local, nothing.
+        texts: [&'a [u8]; 4],
+    },
+    /// A system call.
+    Call {
+        /// Fixed part.
+        body: CallBody,
+        /// As `text_bytes` orders them.
+        texts: [&'a [u8]; 8],
     },
     /// cgroup.
     Cgroup {
@@ -405,6 +464,10 @@ impl<'a> Record<'a> {
             kind::CGROUP => {
                 let body = CgroupBody::read(&mut reader).ok_or(Malformed::Short)?;
                 Body::Cgroup { body, texts: texts(&mut reader, body.text_bytes)? }
+            }
+            kind::CALL..kind::SEED => {
+                let body = CallBody::read(&mut reader).ok_or(Malformed::Short)?;
+                Body::Call { body, texts: texts(&mut reader, body.text_bytes)? }
             }
             other => return Err(Malformed::Kind(other)),
         };

@@ -1,16 +1,22 @@
-//! Object `sys`: the open family and connect, from the exit tracepoints of exactly these calls.
+//! Object `sys`: system calls, from the exit tracepoints of exactly those that are wanted.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::RingBuf;
 
+#[path = "../hooks/call.rs"]
+mod call;
 #[path = "../hooks/connect.rs"]
 mod connect;
 #[path = "../filter.rs"]
 mod filter;
 #[path = "../hooks/open.rs"]
 mod open;
+
+/// What must not wait behind a flood of files and connections. Sized by the agent.
+#[map]
+static URGENT: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Sized by the agent.
 #[map]

@@ -12,19 +12,13 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use core::mem::MaybeUninit;
 use hostward_abi::record::{ConnectBody, kind};
+use hostward_ebpf::kernel::socket::{AF_INET, AF_INET6, AF_UNIX, UNIX_NAME_BYTES};
 use hostward_ebpf::kernel::task::{self, Task};
-use hostward_ebpf::kernel::{Current, Probe, regs, socket};
+use hostward_ebpf::kernel::{Current, regs, socket};
 use hostward_ebpf::mem::{Slot, claim, release};
 use hostward_ebpf::{out, record, setting};
 
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 const EINPROGRESS: i64 = -115;
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
-/// `sun_path`, include/uapi/linux/un.h.
-const UNIX_NAME_BYTES: u64 = 108;
 
 /// `struct syscall_trace_exit`, see the open program. Attached to the exit of connect.
 #[tracepoint]
@@ -71,45 +65,17 @@ unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i
     (*body).result = result;
     (*body).fd = fd as i32;
     (*body).family = family;
-    (*body).socket_family = 0;
-    (*body).socket_type = 0;
-    (*body).protocol = 0;
-    (*body).remote_port = 0;
-    (*body).local_port = 0;
-    (*body).remote = [0; 16];
-    (*body).local = [0; 16];
-    (*body).text_bytes = [0; 2];
     (*body).reserved = 0;
+    (*body).text_bytes = [0; 4];
+    let facts = &raw mut (*body).socket;
+    socket::clear(facts);
 
     let went_out = result == 0 || result == EINPROGRESS;
-    let file = task.open_file(fd);
-    let is_socket = file.inode::<Probe>().mode::<Probe>() & S_IFMT == S_IFSOCK;
     let mut from_socket = false;
-    if is_socket {
-        let (socket_type, sock) = socket::of(file.private_data());
-        let socket_family = sock.family();
-        (*body).socket_type = socket_type;
-        (*body).socket_family = socket_family;
-        (*body).protocol = sock.protocol();
-        if socket_family == AF_INET || socket_family == AF_INET6 {
-            (*body).local_port = sock.local_port();
-            if went_out {
-                (*body).remote_port = sock.remote_port();
-            }
-        }
-        if socket_family == AF_INET {
-            sock.local_v4(body);
-            if went_out {
-                sock.remote_v4(body);
-                from_socket = true;
-            }
-        } else if socket_family == AF_INET6 {
-            sock.local_v6(body);
-            if went_out {
-                sock.remote_v6(body);
-                from_socket = true;
-            }
-        }
+    if let Some((socket_type, sock)) = socket::behind(task.open_file(fd)) {
+        sock.fill(socket_type, facts);
+        let socket_family = (*facts).family;
+        from_socket = went_out && (socket_family == AF_INET || socket_family == AF_INET6);
         append_unix(slot, body, family, address, address_bytes);
         if socket_family == AF_UNIX
             && let Some((name, bytes)) = sock.unix_name()
@@ -117,13 +83,21 @@ unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i
             (*body).text_bytes[1] = record::append_kernel::<UNIX_NAME_BYTES>(slot, name, bytes as u64);
         }
     }
-    if !from_socket && (family == AF_INET || family == AF_INET6) {
-        (*body).remote_port = user(address.wrapping_add(2));
-        let (at, to) = (address.wrapping_add(if family == AF_INET { 4 } else { 8 }), &raw mut (*body).remote);
-        if family == AF_INET {
-            bpf_probe_read_user(to.cast(), 4, at as *const _);
-        } else {
-            bpf_probe_read_user(to.cast(), 16, at as *const _);
+    if !from_socket {
+        (*facts).remote_port = 0;
+        let remote = (&raw mut (*facts).remote).cast::<u32>();
+        core::ptr::write_volatile(remote, 0);
+        core::ptr::write_volatile(remote.add(1), 0);
+        core::ptr::write_volatile(remote.add(2), 0);
+        core::ptr::write_volatile(remote.add(3), 0);
+        if family == AF_INET || family == AF_INET6 {
+            (*facts).remote_port = user(address.wrapping_add(2));
+            let at = address.wrapping_add(if family == AF_INET { 4 } else { 8 });
+            if family == AF_INET {
+                bpf_probe_read_user(remote.cast(), 4, at as *const _);
+            } else {
+                bpf_probe_read_user(remote.cast(), 16, at as *const _);
+            }
         }
     }
 }

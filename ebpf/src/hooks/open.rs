@@ -134,7 +134,7 @@ unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request) {
         true
     } else if failed {
         argument = record::append_user_str(slot, request.path);
-        filter.wants_text(slot, class)
+        filter.wants_text(slot, TEXT_AT as u64, class)
             || (is_relative(slot) && filter.wants_location(slot, base(task, request), root, class))
     } else {
         filter.wants_location(slot, file.probe_location(), root, class)

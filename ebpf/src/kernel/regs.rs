@@ -32,7 +32,7 @@ impl Registers {
         if setting!(regs_helper) != 0 { Typed::load(self.0, offset) } else { Probe::load(self.0, offset) }
     }
 
-    /// Argument `N` of the call, 0 to 3.
+    /// Argument `N` of the call, 0 to 5.
     ///
     /// # Safety
     /// Self is of [`of`].
@@ -42,7 +42,9 @@ impl Registers {
             0 => off!(arg0),
             1 => off!(arg1),
             2 => off!(arg2),
-            _ => off!(arg3),
+            3 => off!(arg3),
+            4 => off!(arg4),
+            _ => off!(arg5),
         })
     }
 }

@@ -1,9 +1,48 @@
 //! `struct socket`, `struct sock` and, for unix sockets, `struct unix_sock`.
 
+use super::file::File;
 use super::{Access, Probe, copy};
 use crate::off;
 use hostward_abi::offsets::ABSENT;
-use hostward_abi::record::ConnectBody;
+use hostward_abi::record::SocketFacts;
+
+/// Families whose addresses are told.
+pub const AF_UNIX: u16 = 1;
+/// IPv4.
+pub const AF_INET: u16 = 2;
+/// IPv6.
+pub const AF_INET6: u16 = 10;
+/// `sun_path`, include/uapi/linux/un.h.
+pub const UNIX_NAME_BYTES: u64 = 108;
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+/// Nothing known yet.
+///
+/// # Safety
+/// `facts` is map memory.
+#[inline(always)]
+pub unsafe fn clear(facts: *mut SocketFacts) {
+    let words = facts.cast::<u32>();
+    let mut at = 0;
+    while at < size_of::<SocketFacts>() / 4 {
+        core::ptr::write_volatile(words.add(at), 0);
+        at += 1;
+    }
+}
+
+/// The socket that `file` stands for, if it does.
+///
+/// # Safety
+/// `file` is an open file of a task, or null.
+#[inline(always)]
+pub unsafe fn behind(file: File) -> Option<(u16, Sock)> {
+    if file.inode::<Probe>().mode::<Probe>() & S_IFMT == S_IFSOCK {
+        Some(of(file.private_data()))
+    } else {
+        None
+    }
+}
 
 /// A socket's protocol half.
 #[derive(Clone, Copy)]
@@ -14,7 +53,7 @@ pub struct Sock(*const u8);
 /// # Safety
 /// `socket` is the private data of a socket's file.
 #[inline(always)]
-pub unsafe fn of(socket: *const u8) -> (u16, Sock) {
+unsafe fn of(socket: *const u8) -> (u16, Sock) {
     (Probe::load(socket, off!(socket_type)), Sock(Probe::load(socket, off!(socket_sk))))
 }
 
@@ -41,29 +80,55 @@ impl Sock {
     }
 
     #[inline(always)]
+    pub unsafe fn state(self) -> u8 {
+        if off!(sock_state) == ABSENT { 0 } else { Probe::load(self.0, off!(sock_state)) }
+    }
+
+    /// All but the name of a unix socket.
+    #[inline(always)]
+    pub unsafe fn fill(self, socket_type: u16, to: *mut SocketFacts) {
+        let family = self.family();
+        (*to).family = family;
+        (*to).socket_type = socket_type;
+        (*to).protocol = self.protocol();
+        (*to).state = self.state() as u32;
+        if family == AF_INET || family == AF_INET6 {
+            (*to).local_port = self.local_port();
+            (*to).remote_port = self.remote_port();
+        }
+        if family == AF_INET {
+            self.local_v4(to);
+            self.remote_v4(to);
+        } else if family == AF_INET6 {
+            self.local_v6(to);
+            self.remote_v6(to);
+        }
+    }
+
+    #[inline(always)]
     unsafe fn address<const BYTES: u32>(self, to: *mut [u8; 16], offset: u32) {
         copy(to.cast(), BYTES, self.0.wrapping_add(offset as usize));
     }
 
     #[inline(always)]
-    pub unsafe fn local_v4(self, to: *mut ConnectBody) {
+    pub unsafe fn local_v4(self, to: *mut SocketFacts) {
         self.address::<4>(&raw mut (*to).local, off!(sock_rcv_saddr));
     }
 
     #[inline(always)]
-    pub unsafe fn remote_v4(self, to: *mut ConnectBody) {
+    pub unsafe fn remote_v4(self, to: *mut SocketFacts) {
         self.address::<4>(&raw mut (*to).remote, off!(sock_daddr));
     }
 
     #[inline(always)]
-    pub unsafe fn local_v6(self, to: *mut ConnectBody) {
+    pub unsafe fn local_v6(self, to: *mut SocketFacts) {
         if off!(sock_v6_rcv_saddr) != ABSENT {
             self.address::<16>(&raw mut (*to).local, off!(sock_v6_rcv_saddr));
         }
     }
 
     #[inline(always)]
-    pub unsafe fn remote_v6(self, to: *mut ConnectBody) {
+    pub unsafe fn remote_v6(self, to: *mut SocketFacts) {
         if off!(sock_v6_daddr) != ABSENT {
             self.address::<16>(&raw mut (*to).remote, off!(sock_v6_daddr));
         }

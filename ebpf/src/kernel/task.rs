@@ -181,6 +181,12 @@ impl Mm {
         (A::load(self.0, off!(mm_arg_start)), A::load(self.0, off!(mm_arg_end)))
     }
 
+    /// How many threads and processes use it.
+    #[inline(always)]
+    pub unsafe fn users<A: Access>(self) -> u32 {
+        A::load(self.0, off!(mm_users))
+    }
+
     #[inline(always)]
     pub unsafe fn exe_file<A: Access>(self) -> File {
         File(A::load(self.0, off!(mm_exe_file)))

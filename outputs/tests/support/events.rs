@@ -229,6 +229,7 @@ impl Events {
                     protocol: 6,
                     remote: Some(Endpoint::Ip(remote)),
                     local: Some(Endpoint::Ip(local)),
+                    server: false,
                 };
                 (EventKind::Connect, Body::Connect(Box::new(connect)))
             }

@@ -119,6 +119,14 @@ fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
             line.text.push_str(if change.removed { " removed " } else { " made " });
             shown(view, "hostward.cgroup.changed.path", change.path.as_bytes(), &mut line.text)?;
         }
+        Body::Call(call) => {
+            line.ink(Ink::Blue, |out| write!(out, "{:<7}", call.kind.name()))?;
+            line.text.push(' ');
+            who(view, line)?;
+            line.text.push(' ');
+            arguments(view, &mut line.text)?;
+            result(view, line)?;
+        }
         Body::Gap(_) => {
             line.ink(Ink::Red, |out| out.write_str("LOST   "))?;
             field(view, "message", &mut line.text)?;
@@ -268,6 +276,23 @@ fn file(view: View<'_>, open: &RawOpen, line: &mut Line) -> fmt::Result {
         line.ink(Ink::Yellow, |out| {
             write!(out, " {}", std::io::Error::from_raw_os_error(errno(open.result)))
         })?;
+    }
+    Ok(())
+}
+
+/// The call's parameters, short ones whole.
+fn arguments(view: View<'_>, out: &mut String) -> fmt::Result {
+    let Value::List(arguments) = view.named("hostward.call.arguments") else { return Ok(()) };
+    let start = out.len();
+    for (n, argument) in arguments.iter().enumerate() {
+        if n > 0 {
+            out.push(' ');
+        }
+        escape(argument, out)?;
+    }
+    if let Some((cut, _)) = out.get(start..).and_then(|shown| shown.char_indices().nth(COMMAND_CHARS)) {
+        out.truncate(start + cut);
+        out.push('…');
     }
     Ok(())
 }

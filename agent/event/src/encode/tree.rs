@@ -2,9 +2,12 @@
 
 use super::json::{self, Times};
 use super::view::View;
+use crate::EventKind;
+use crate::kind::KIND_NUMBERS;
 use crate::registry::{Field, Type, Value};
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// A value that no row of the registry has: fixed words and numbers that a schema wants beside ours.
 pub(super) type Make = for<'e> fn(View<'e>) -> Value<'e>;
@@ -48,6 +51,20 @@ impl Tree {
         if !object(view, &self.0, times, out) {
             out.extend_from_slice(b"{}");
         }
+    }
+}
+
+/// The trees of one format, one per kind of event, each made when the first event of its kind comes.
+pub(super) struct Trees([OnceLock<Tree>; KIND_NUMBERS]);
+
+impl Trees {
+    pub(super) const fn new() -> Self {
+        Self([const { OnceLock::new() }; KIND_NUMBERS])
+    }
+
+    /// The tree of `kind`, as `make` makes it.
+    pub(super) fn get(&self, kind: EventKind, make: impl FnOnce() -> Tree) -> Option<&Tree> {
+        self.0.get(usize::from(kind as u8)).map(|tree| tree.get_or_init(make))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::render::{connect, connection_name, open, open_name, raw_result};
 use super::{Arg, ArgKind, Field, Need, Type, Value, flags};
+use crate::call::{self, Group};
 use crate::event::{Alert, Body};
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
 const GAP: KindSet = KindSet::of(&[EventKind::Gap]);
 /// What the parameters of a call, or the object of a response, may show of other fields.
-const ARGUMENTS: &[&str] = &[
+pub(super) const ARGUMENTS: &[&str] = &[
     "process.name",
     "process.args",
     "process.command_line",
@@ -28,7 +29,8 @@ const ARGUMENTS: &[&str] = &[
     "destination.port",
 ];
 pub(super) const HOST_NAME: &[&str] = &["host.name", "host.hostname", "agent.name", "related.hosts"];
-const CALLS: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork, EventKind::Open, EventKind::Connect]);
+const CALLS: KindSet =
+    KindSet::ALL.without(KindSet::of(&[EventKind::Exit, EventKind::Gap, EventKind::Agent]));
 
 fn list<'e>(words: &[&'static str]) -> Value<'e> {
     Value::some_list(words.iter().map(|word| Cow::Borrowed(word.as_bytes())).collect())
@@ -55,13 +57,19 @@ fn action(event: &Event) -> &[u8] {
     }
 }
 
+/// What the event is about, when it is a system call of [`crate::call`].
+fn group(event: &Event) -> Option<Group> {
+    call::find(event.kind()).map(|spec| spec.group)
+}
+
 fn category(event: &Event) -> Value<'_> {
-    let own: &[&str] = match event.kind() {
-        EventKind::Exec | EventKind::Fork | EventKind::Exit => &["process"],
-        EventKind::Open => &["file"],
-        EventKind::Connect => &["network"],
-        EventKind::Gap | EventKind::Agent | EventKind::Cgroup => &["host"],
-    };
+    let own: &[&str] = &[match (group(event), event.kind()) {
+        (Some(group), _) => group.category(),
+        (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process",
+        (None, EventKind::Open) => "file",
+        (None, EventKind::Connect) => "network",
+        (None, _) => "host",
+    }];
     match event.alert {
         Some(_) => list(&[&["intrusion_detection"], own].concat()),
         None => list(own),
@@ -79,6 +87,10 @@ fn types(event: &Event) -> Value<'_> {
         Body::Open(open) if open.created => list(&["creation"]),
         Body::Open(_) => list(&["access"]),
         Body::Connect(_) => list(&["connection", "start"]),
+        Body::Call(_) => match call::find(event.kind()) {
+            Some(spec) => list(&[spec.ecs_type]),
+            None => Value::Missing,
+        },
         // ECS lets a host event be no error: `event.kind` and `event.outcome` tell a loss and a failure.
         Body::Gap(_) | Body::Agent(_) => list(&["info"]),
     }
@@ -156,23 +168,25 @@ fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
             "path" => Value::some_text(&change.path),
             _ => Value::Missing,
         },
+        Body::Call(_) => super::call_fields::argument(event, key),
         Body::Fork | Body::Gap(_) | Body::Agent(_) => Value::Missing,
     }
 }
 
 /// `evt.args`: all parameters as `name=value`.
 fn all_arguments(event: &Event) -> Value<'_> {
-    let names: &[&str] = match event.kind() {
-        EventKind::Open => &["fd", "dirfd", "name", "flags", "mode", "res"],
-        EventKind::Connect => &["res", "fd", "tuple"],
-        EventKind::Exec => &["res", "exe", "filename", "comm", "flags"],
-        EventKind::Exit => &["status", "ret", "sig"],
-        EventKind::Cgroup => &["path"],
-        EventKind::Fork | EventKind::Gap | EventKind::Agent => return Value::Missing,
+    let names: Vec<&str> = match event.kind() {
+        EventKind::Open => vec!["fd", "dirfd", "name", "flags", "mode", "res"],
+        EventKind::Connect => vec!["res", "fd", "tuple"],
+        EventKind::Exec => vec!["res", "exe", "filename", "comm", "flags"],
+        EventKind::Exit => vec!["status", "ret", "sig"],
+        EventKind::Cgroup => vec!["path"],
+        kind if kind.is_call() => super::call_fields::names(event),
+        _ => return Value::Missing,
     };
     let mut out = Vec::new();
     for name in names {
-        if let Value::Text(text) = argument(event, &Arg::Key((*name).to_owned())) {
+        if let Value::Text(text) = argument(event, &Arg::Key(name.to_owned())) {
             if !out.is_empty() {
                 out.push(b' ');
             }
@@ -239,12 +253,20 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire("event.kind", Type::Text, "event, alert, or pipeline_error for a loss", |e, _| {
         record_kind(e).into()
     }),
-    Field::wire("event.category", Type::List, "process, file, network, intrusion_detection, host", |e, _| {
-        category(e)
-    })
+    Field::wire(
+        "event.category",
+        Type::List,
+        "process, file, network, driver, intrusion_detection, host",
+        |e, _| category(e),
+    )
     .cef("cat")
     .leef("cat"),
-    Field::wire("event.type", Type::List, "start, end, creation, access, connection, info", |e, _| types(e)),
+    Field::wire(
+        "event.type",
+        Type::List,
+        "start, end, creation, change, deletion, access, connection, info",
+        |e, _| types(e),
+    ),
     Field::wire(
         "event.action",
         Type::Text,
@@ -276,13 +298,13 @@ pub(super) const FIELDS: &[Field] = &[
         Type::Text,
         "hostward.process, hostward.file, hostward.alert, …",
         |e, _| {
-            match e.kind() {
+            match (group(e), e.kind()) {
                 _ if e.alert.is_some() => "hostward.alert",
-                EventKind::Exec | EventKind::Fork | EventKind::Exit => "hostward.process",
-                EventKind::Open => "hostward.file",
-                EventKind::Connect => "hostward.network",
-                EventKind::Cgroup => "hostward.process",
-                EventKind::Gap | EventKind::Agent => "hostward.agent",
+                (Some(group), _) => group.dataset(),
+                (None, EventKind::Open) => "hostward.file",
+                (None, EventKind::Connect) => "hostward.network",
+                (None, EventKind::Gap | EventKind::Agent) => "hostward.agent",
+                (None, _) => "hostward.process",
             }
             .into()
         },
@@ -346,11 +368,14 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("evt.dir", Type::Text, "always <: events are reported when the call returns", |_, _| {
         "<".into()
     }),
-    Field::new("evt.category", Type::Text, "process, file, net", |e, _| match e.kind() {
-        EventKind::Exec | EventKind::Fork | EventKind::Exit => "process".into(),
-        EventKind::Open => "file".into(),
-        EventKind::Connect => "net".into(),
-        EventKind::Gap | EventKind::Agent | EventKind::Cgroup => Value::Missing,
+    Field::new("evt.category", Type::Text, "process, file, net, memory, signal, system", |e, _| {
+        match (group(e), e.kind()) {
+            (Some(group), _) => group.published().into(),
+            (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process".into(),
+            (None, EventKind::Open) => "file".into(),
+            (None, EventKind::Connect) => "net".into(),
+            (None, _) => Value::Missing,
+        }
     }),
     Field::wire("data_stream.type", Type::Text, "always logs", |_, _| "logs".into()).needs(Need::Agent),
     Field::wire("data_stream.namespace", Type::Text, "always default", |_, _| "default".into())

@@ -1,10 +1,13 @@
 //! Fields of files: what was opened.
 
+use super::call_fields::{self, called, descriptor, descriptor_name, descriptor_type};
 use super::render::{
     connect, connection_name, directory, file_name, open, open_name, open_path, opens_for_exec,
     opens_for_read, opens_for_write, part, type_char,
 };
 use super::{Field, KernelAtom, Type, Value, flags};
+use crate::call::{self, Group};
+use crate::event::Body;
 use crate::raw::{FileType, RawOpen};
 use crate::{Event, EventKind, KindSet};
 use std::borrow::Cow;
@@ -27,7 +30,9 @@ const NAME: &[&str] = &[
     "destination.address",
     "destination.port",
 ];
-const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect]);
+const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect]).union(call::that_tell(true));
+/// What has a path: opens, and changes of files.
+const FILE: KindSet = OPEN.union(call::of_group(Group::File));
 
 fn cow(text: Option<Cow<'_, [u8]>>) -> Value<'_> {
     text.map_or(Value::Missing, Value::Text)
@@ -39,16 +44,17 @@ fn opened(event: &Event) -> Option<&RawOpen> {
 }
 
 fn name(event: &Event) -> Option<Cow<'_, [u8]>> {
-    match (open(event), connect(event)) {
-        (Some(open), _) => Some(open_name(open)),
-        (None, Some(connect)) => connection_name(connect).map(Cow::Owned),
-        (None, None) => None,
+    match (&event.body, connect(event)) {
+        (Body::Open(open), _) => Some(open_name(open)),
+        (Body::Call(call), _) => descriptor_name(call),
+        (_, Some(connect)) => connection_name(connect).map(Cow::Owned),
+        (_, None) => None,
     }
 }
 
 /// None for an empty path of which nothing tells where it starts.
 fn path(event: &Event) -> Option<Cow<'_, [u8]>> {
-    open(event).map(open_path).filter(|path| !path.is_empty())
+    open(event).map(open_path).or_else(|| call_fields::path(event)).filter(|path| !path.is_empty())
 }
 
 fn extension(path: &[u8]) -> Option<&[u8]> {
@@ -84,14 +90,14 @@ pub(super) const FIELDS: &[Field] = &[
     .shows(PATH)
     .ecs("hostward.file.argument"),
     Field::wire("file.path", Type::Text, "path of the file; as given where the open failed", |e, _| cow(path(e)))
-        .on(OPEN)
+        .on(FILE)
         .kernel(KernelAtom::FilePath)
         .ocsf("file.path")
         .cef("filePath")
         .leef("resource")
         .shows(PATH),
     Field::wire("file.name", Type::Text, "name of the file", |e, _| cow(path(e).and_then(|p| part(p, file_name))))
-        .on(OPEN)
+        .on(FILE)
         .kernel(KernelAtom::FileName)
         .cef("fname")
         .leef("fileName")
@@ -99,14 +105,14 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire("file.directory", Type::Text, "directory of the file", |e, _| {
         cow(path(e).and_then(|p| part(p, directory)))
     })
-    .on(OPEN)
+    .on(FILE)
     .kernel(KernelAtom::FilePath)
     .ocsf("file.parent_folder")
     .shows(PATH),
     Field::wire("file.extension", Type::Text, "what stands behind the last dot of the name", |e, _| {
         cow(path(e).and_then(|p| part(p, extension)))
     })
-    .on(OPEN)
+    .on(FILE)
     .ocsf("file.ext")
     .shows(PATH),
     Field::new("fd.directory", Type::Text, "directory of fd.name", |e, _| {
@@ -122,14 +128,18 @@ pub(super) const FIELDS: &[Field] = &[
     .shows(PATH)
     .kernel(KernelAtom::FileName),
     Field::new("fd.num", Type::Number, "descriptor; -1 when the open failed (evt.rawres has the errno)", |e, _| {
-        match (open(e), connect(e)) {
-            (Some(open), _) => open.result.max(-1).into(),
-            (None, Some(connect)) => Value::number(connect.fd),
-            (None, None) => Value::Missing,
+        match (&e.body, called(e)) {
+            (Body::Open(open), _) => open.result.max(-1).into(),
+            (Body::Connect(connect), _) => Value::number(connect.fd),
+            (_, Some((call, spec))) => descriptor(call, spec).map(|number| number.max(-1)).into(),
+            _ => Value::Missing,
         }
     })
     .on(FD),
     Field::new("fd.typechar", Type::Text, "f file, d directory, 4 IPv4, 6 IPv6, u unix socket, p pipe", |e, _| {
+        if let Some((call, _)) = called(e) {
+            return descriptor_type(call).into();
+        }
         match (open(e), connect(e)) {
             // Of a failed open nothing is known but that a file was meant.
             (Some(open), _) => type_char(FileType::from_mode(open.inode.mode)).or(Some("f")).into(),
@@ -144,21 +154,22 @@ pub(super) const FIELDS: &[Field] = &[
     })
     .on(FD),
     Field::new("fd.type", Type::Text, "file, directory, ipv4, ipv6, unix, pipe", |e, _| {
-        match (open(e), connect(e)) {
-            (Some(_), _) => match file_type(e) {
+        let file = called(e).and_then(|(call, _)| call.file.as_ref());
+        match (open(e).is_some() || file.is_some(), connect(e)) {
+            (true, _) => match file.map_or_else(|| file_type(e), |file| FileType::from_mode(file.inode.mode)) {
                 FileType::Dir => "directory".into(),
                 FileType::Fifo => "pipe".into(),
                 FileType::Unknown | FileType::File | FileType::Symlink => "file".into(),
                 FileType::Socket => "unix".into(),
                 FileType::CharDevice | FileType::BlockDevice => "file".into(),
             },
-            (None, Some(connect)) => match connect.family {
+            (false, Some(connect)) => match connect.family {
                 flags::AF_UNIX => "unix".into(),
                 flags::AF_INET => "ipv4".into(),
                 flags::AF_INET6 => "ipv6".into(),
                 _ => Value::Missing,
             },
-            (None, None) => Value::Missing,
+            (false, None) => Value::Missing,
         }
     })
     .on(FD),

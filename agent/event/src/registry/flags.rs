@@ -93,6 +93,68 @@ pub(super) fn open_flags(flags: u64, created: bool) -> String {
     out
 }
 
+const MODE_BITS: [(u32, &str); 12] = [
+    (0o4000, "S_ISUID"),
+    (0o2000, "S_ISGID"),
+    (0o1000, "S_ISVTX"),
+    (0o400, "S_IRUSR"),
+    (0o200, "S_IWUSR"),
+    (0o100, "S_IXUSR"),
+    (0o40, "S_IRGRP"),
+    (0o20, "S_IWGRP"),
+    (0o10, "S_IXGRP"),
+    (0o4, "S_IROTH"),
+    (0o2, "S_IWOTH"),
+    (0o1, "S_IXOTH"),
+];
+
+/// Permission bits by their names, joined by `|`; `0` for none.
+pub(super) fn mode(mode: u32) -> String {
+    let names: Vec<_> =
+        MODE_BITS.into_iter().filter(|(bit, _)| mode & bit != 0).map(|(_, name)| name).collect();
+    if names.is_empty() { "0".to_owned() } else { names.join("|") }
+}
+
+/// Signals by number, from 1; arch/x86 and the generic numbering agree.
+const SIGNALS: [&str; 31] = [
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGSEGV",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGTERM",
+    "SIGSTKFLT",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGSTOP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGWINCH",
+    "SIGIO",
+    "SIGPWR",
+    "SIGSYS",
+];
+
+/// A signal's name; none for real-time signals.
+pub(super) fn signal(number: u64) -> Option<&'static str> {
+    SIGNALS.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+}
+
 /// errno names by number, include/uapi/asm-generic/errno{-base,}.h.
 const ERRNO: [(i64, &str); 60] = [
     (1, "EPERM"),

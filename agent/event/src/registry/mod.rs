@@ -8,6 +8,7 @@
 //! A field may be written in a condition by its rule name (`proc.name`) or by its ECS name
 //! (`process.name`), so that one language serves rules and sink filters.
 
+mod call_fields;
 mod container_fields;
 mod event_fields;
 mod file_fields;
@@ -284,6 +285,7 @@ static TABLE: LazyLock<Vec<Field>> = LazyLock::new(|| {
         container_fields::FIELDS,
         file_fields::FIELDS,
         net_fields::FIELDS,
+        call_fields::FIELDS,
     ]
     .concat()
 });

@@ -2,23 +2,34 @@
 
 use super::render::{connect, socket_address};
 use super::{Field, Type, Value, flags};
+use crate::call;
 use crate::raw::Endpoint;
 use crate::{Event, EventKind, KindSet};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-const NET: KindSet = KindSet::of(&[EventKind::Connect]);
+/// Any descriptor may be a socket.
+const NET: KindSet = KindSet::of(&[EventKind::Connect]).union(call::that_tell(true));
 const REMOTE: &[&str] = &["destination.ip", "destination.address"];
 const LOCAL: &[&str] = &["source.ip", "source.address"];
 const BOTH: &[&str] = &["destination.ip", "destination.address", "source.ip", "source.address"];
 
-/// The far end. The process that connects is the client, so it is the server too.
+/// The far end.
 fn remote(event: &Event) -> Option<SocketAddr> {
     socket_address(connect(event)?.remote.as_ref())
 }
 
 fn local(event: &Event) -> Option<SocketAddr> {
     socket_address(connect(event)?.local.as_ref())
+}
+
+/// The end that waits: the far one of a connect, the near one of an accept.
+fn server(event: &Event) -> Option<SocketAddr> {
+    if connect(event)?.server { local(event) } else { remote(event) }
+}
+
+fn client(event: &Event) -> Option<SocketAddr> {
+    if connect(event)?.server { remote(event) } else { local(event) }
 }
 
 fn ip<'e>(address: Option<SocketAddr>) -> Value<'e> {
@@ -52,109 +63,118 @@ fn unix_path(event: &Event) -> Option<&crate::Text> {
     }
 }
 
-pub(super) const FIELDS: &[Field] =
-    &[
-        Field::new("fd.sip", Type::Ip, "address of the server", |e, _| ip(remote(e))).on(NET).shows(REMOTE),
-        Field::new("fd.cip", Type::Ip, "address of the client", |e, _| ip(local(e))).on(NET).shows(LOCAL),
-        Field::new("fd.rip", Type::Ip, "address of the far end", |e, _| ip(remote(e))).on(NET).shows(REMOTE),
-        Field::new("fd.lip", Type::Ip, "address of the near end", |e, _| ip(local(e))).on(NET).shows(LOCAL),
-        Field::new("fd.ip", Type::Ip, "address of either end; != means neither", |e, _| both(e))
-            .on(NET)
-            .shows(BOTH),
-        Field::new("fd.snet", Type::Net, "network of the server's address", |e, _| ip(remote(e)))
-            .on(NET)
-            .shows(REMOTE),
-        Field::new("fd.cnet", Type::Net, "network of the client's address", |e, _| ip(local(e)))
-            .on(NET)
-            .shows(LOCAL),
-        Field::new("fd.rnet", Type::Net, "network of the far end's address", |e, _| ip(remote(e)))
-            .on(NET)
-            .shows(REMOTE),
-        Field::new("fd.lnet", Type::Net, "network of the near end's address", |e, _| ip(local(e)))
-            .on(NET)
-            .shows(LOCAL),
-        Field::new("fd.net", Type::Net, "network of either end; != means neither", |e, _| both(e))
-            .on(NET)
-            .shows(BOTH),
-        Field::new("fd.sport", Type::Number, "port of the server", |e, _| port(remote(e)))
-            .on(NET)
-            .shows(&["destination.port"]),
-        Field::new("fd.cport", Type::Number, "port of the client", |e, _| port(local(e)))
-            .on(NET)
-            .shows(&["source.port"]),
-        Field::new("fd.rport", Type::Number, "port of the far end", |e, _| port(remote(e)))
-            .on(NET)
-            .ecs("destination.port")
-            .ocsf("dst_endpoint.port")
-            .cef("dpt")
-            .leef("dstPort"),
-        Field::new("fd.lport", Type::Number, "port of the near end", |e, _| port(local(e)))
-            .on(NET)
-            .ecs("source.port")
-            .ocsf("src_endpoint.port")
-            .cef("spt")
-            .leef("srcPort"),
-        Field::new("fd.l4proto", Type::Text, "tcp, udp, icmp, raw", |e, _| transport(e).into())
-            .on(NET)
-            .ecs("network.transport")
-            .ocsf("connection_info.protocol_name")
-            .cef("proto")
-            .leef("proto"),
-        Field::new("fd.sockfamily", Type::Text, "ip or unix", |e, _| {
-            match connect(e).map(|connect| connect.family) {
-                Some(flags::AF_INET | flags::AF_INET6) => "ip".into(),
-                Some(flags::AF_UNIX) => "unix".into(),
-                _ => Value::Missing,
-            }
-        })
-        .on(NET),
-        Field::new("fd.connected", Type::Bool, "the connection stands or is being made", |e, _| {
-            connect(e).map(|connect| matches!(connect.result, 0 | -115)).into()
-        })
-        .on(NET),
-        Field::wire("destination.ip", Type::Ip, "address connected to", |e, _| ip(remote(e)))
-            .on(NET)
-            .ocsf("dst_endpoint.ip")
-            .cef("dst")
-            .leef("dst")
-            .shows(REMOTE),
-        Field::wire("destination.address", Type::Text, "address or unix path connected to", |e, _| {
-            match unix_path(e) {
-                Some(path) => Value::some_text(path),
-                None => ip_text(remote(e)),
-            }
-        })
-        .on(NET)
-        .cef("flexString1")
-        .leef("destinationAddress")
-        .shows(REMOTE),
-        Field::wire("source.ip", Type::Ip, "address connected from", |e, _| ip(local(e)))
-            .on(NET)
-            .ocsf("src_endpoint.ip")
-            .cef("src")
-            .leef("src")
-            .shows(LOCAL),
-        Field::wire("source.address", Type::Text, "address connected from", |e, _| ip_text(local(e)))
-            .on(NET)
-            .shows(LOCAL),
-        Field::wire("network.type", Type::Text, "ipv4, ipv6", |e, _| {
-            match connect(e).map(|connect| connect.family) {
-                Some(flags::AF_INET) => "ipv4".into(),
-                Some(flags::AF_INET6) => "ipv6".into(),
-                _ => Value::Missing,
-            }
-        })
-        .on(NET),
-        Field::wire("network.direction", Type::Text, "egress: the host's process connects", |e, _| {
-            remote(e).map(|_| "egress").into()
-        })
-        .on(NET),
-        Field::wire("related.ip", Type::List, "all addresses of the event", |e, _| {
-            let ends = [local(e), remote(e)].into_iter().flatten();
-            Value::some_list(
-                ends.map(|end| Cow::Owned(end.ip().to_canonical().to_string().into_bytes())).collect(),
-            )
-        })
+pub(super) const FIELDS: &[Field] = &[
+    Field::new("fd.sip", Type::Ip, "address of the server", |e, _| ip(server(e))).on(NET).shows(REMOTE),
+    Field::new("fd.cip", Type::Ip, "address of the client", |e, _| ip(client(e))).on(NET).shows(LOCAL),
+    Field::new("fd.rip", Type::Ip, "address of the far end", |e, _| ip(remote(e))).on(NET).shows(REMOTE),
+    Field::new("fd.lip", Type::Ip, "address of the near end", |e, _| ip(local(e))).on(NET).shows(LOCAL),
+    Field::new("fd.ip", Type::Ip, "address of either end; != means neither", |e, _| both(e))
         .on(NET)
         .shows(BOTH),
-    ];
+    Field::new("fd.snet", Type::Net, "network of the server's address", |e, _| ip(server(e)))
+        .on(NET)
+        .shows(REMOTE),
+    Field::new("fd.cnet", Type::Net, "network of the client's address", |e, _| ip(client(e)))
+        .on(NET)
+        .shows(LOCAL),
+    Field::new("fd.rnet", Type::Net, "network of the far end's address", |e, _| ip(remote(e)))
+        .on(NET)
+        .shows(REMOTE),
+    Field::new("fd.lnet", Type::Net, "network of the near end's address", |e, _| ip(local(e)))
+        .on(NET)
+        .shows(LOCAL),
+    Field::new("fd.net", Type::Net, "network of either end; != means neither", |e, _| both(e))
+        .on(NET)
+        .shows(BOTH),
+    Field::new("fd.sport", Type::Number, "port of the server", |e, _| port(server(e)))
+        .on(NET)
+        .ecs("destination.port")
+        .ocsf("dst_endpoint.port")
+        .cef("dpt")
+        .leef("dstPort"),
+    Field::new("fd.cport", Type::Number, "port of the client", |e, _| port(client(e)))
+        .on(NET)
+        .ecs("source.port")
+        .ocsf("src_endpoint.port")
+        .cef("spt")
+        .leef("srcPort"),
+    Field::new("fd.rport", Type::Number, "port of the far end", |e, _| port(remote(e)))
+        .on(NET)
+        .shows(&["destination.port", "source.port"]),
+    Field::new("fd.lport", Type::Number, "port of the near end", |e, _| port(local(e)))
+        .on(NET)
+        .shows(&["destination.port", "source.port"]),
+    Field::new("fd.l4proto", Type::Text, "tcp, udp, icmp, raw", |e, _| transport(e).into())
+        .on(NET)
+        .ecs("network.transport")
+        .ocsf("connection_info.protocol_name")
+        .cef("proto")
+        .leef("proto"),
+    Field::new("fd.sockfamily", Type::Text, "ip or unix", |e, _| {
+        match connect(e).map(|connect| connect.family) {
+            Some(flags::AF_INET | flags::AF_INET6) => "ip".into(),
+            Some(flags::AF_UNIX) => "unix".into(),
+            _ => Value::Missing,
+        }
+    })
+    .on(NET),
+    Field::new("fd.connected", Type::Bool, "the connection stands or is being made", |e, _| {
+        connect(e).map(|socket| socket.remote.is_some() && matches!(socket.result, 0.. | -115)).into()
+    })
+    .on(NET),
+    Field::wire("destination.ip", Type::Ip, "address connected to", |e, _| ip(server(e)))
+        .on(NET)
+        .ocsf("dst_endpoint.ip")
+        .cef("dst")
+        .leef("dst")
+        .shows(REMOTE),
+    Field::wire(
+        "destination.address",
+        Type::Text,
+        "address or unix path connected to",
+        |e, _| match unix_path(e) {
+            Some(path) => Value::some_text(path),
+            None => ip_text(server(e)),
+        },
+    )
+    .on(NET)
+    .cef("flexString1")
+    .leef("destinationAddress")
+    .shows(REMOTE),
+    Field::wire("source.ip", Type::Ip, "address connected from", |e, _| ip(client(e)))
+        .on(NET)
+        .ocsf("src_endpoint.ip")
+        .cef("src")
+        .leef("src")
+        .shows(LOCAL),
+    Field::wire("source.address", Type::Text, "address connected from", |e, _| ip_text(client(e)))
+        .on(NET)
+        .shows(LOCAL),
+    Field::wire("network.type", Type::Text, "ipv4, ipv6", |e, _| {
+        match connect(e).map(|connect| connect.family) {
+            Some(flags::AF_INET) => "ipv4".into(),
+            Some(flags::AF_INET6) => "ipv6".into(),
+            _ => Value::Missing,
+        }
+    })
+    .on(NET),
+    Field::wire(
+        "network.direction",
+        Type::Text,
+        "egress: the host's process connects; ingress: it accepts",
+        |e, _| {
+            remote(e)
+                .map(|_| if connect(e).is_some_and(|socket| socket.server) { "ingress" } else { "egress" })
+                .into()
+        },
+    )
+    .on(NET),
+    Field::wire("related.ip", Type::List, "all addresses of the event", |e, _| {
+        let ends = [local(e), remote(e)].into_iter().flatten();
+        Value::some_list(
+            ends.map(|end| Cow::Owned(end.ip().to_canonical().to_string().into_bytes())).collect(),
+        )
+    })
+    .on(NET)
+    .shows(BOTH),
+];

@@ -13,9 +13,13 @@ pub(super) fn open(event: &Event) -> Option<&RawOpen> {
     if let Body::Open(open) = &event.body { Some(open) } else { None }
 }
 
-/// The connect of this event.
+/// The socket of this event: of a connect, or of another call on one.
 pub(super) fn connect(event: &Event) -> Option<&RawConnect> {
-    if let Body::Connect(connect) = &event.body { Some(connect) } else { None }
+    match &event.body {
+        Body::Connect(connect) => Some(connect),
+        Body::Call(call) => call.socket.as_deref(),
+        _ => None,
+    }
 }
 
 /// The published name of the event: of the system call, as `evt.type` has it.
@@ -44,6 +48,7 @@ pub(super) fn raw_result(event: &Event) -> Option<i64> {
     match &event.body {
         Body::Open(open) => Some(open.result),
         Body::Connect(connect) => Some(connect.result),
+        Body::Call(call) => Some(call.result),
         // The hook sits behind the point of no return: what is reported has succeeded.
         Body::Exec { .. } | Body::Fork | Body::Cgroup(_) => Some(0),
         Body::Exit { .. } | Body::Gap(_) | Body::Agent(_) => None,
@@ -175,11 +180,19 @@ pub(super) const fn socket_address(endpoint: Option<&Endpoint>) -> Option<Socket
 
 /// `cip:cport->sip:sport` of a connect; for a unix socket its path.
 pub(super) fn connection_name(connect: &RawConnect) -> Option<Vec<u8>> {
-    match connect.remote.as_ref()? {
+    let (near, far) = (connect.local.as_ref(), connect.remote.as_ref());
+    // Where nobody is connected there is the name that the socket waits at.
+    let (client, server) = match far {
+        Some(_) if connect.server => (far, near),
+        Some(_) => (near, far),
+        None => (None, near.filter(|_| connect.server)),
+    };
+    let named = |end: &&Endpoint| !matches!(end, Endpoint::Unix(path) if path.is_empty());
+    match server.filter(named).or(client.filter(named))? {
         Endpoint::Unix(path) => Some(path.as_bytes().to_vec()),
         Endpoint::Ip(server) => {
             let mut out = String::new();
-            if let Some(client) = socket_address(connect.local.as_ref()) {
+            if let Some(client) = socket_address(client) {
                 out = format!("{}:{}->", client.ip(), client.port());
             }
             out.push_str(&format!("{}:{}", server.ip(), server.port()));

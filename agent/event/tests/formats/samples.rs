@@ -5,8 +5,8 @@ use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, CloudFacts, HostFacts, Process, UserTable};
 use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCgroup, RawCgroupChange,
-    RawConnect, RawOpen, Rung, Source,
+    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCall, RawCgroup,
+    RawCgroupChange, RawConnect, RawFile, RawOpen, Rung, Source,
 };
 use hostward_event::workload::{
     Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
@@ -253,7 +253,56 @@ pub(crate) fn open(arg: &[u8], path: &[u8], result: i64, created: bool) -> Body 
 
 fn connect(remote: Option<Endpoint>, local: Option<Endpoint>, family: u16, result: i64) -> Body {
     let (sock_type, protocol) = if family == 1 { (1, 0) } else { (1, 6) };
-    Body::Connect(Box::new(RawConnect { fd: 3, result, family, sock_type, protocol, remote, local }))
+    Body::Connect(Box::new(RawConnect {
+        fd: 3,
+        result,
+        family,
+        sock_type,
+        protocol,
+        remote,
+        local,
+        server: false,
+    }))
+}
+
+fn raw_call(kind: EventKind, result: i64) -> RawCall {
+    RawCall {
+        kind,
+        result,
+        args: [16, 1000, 33, 9, u64::MAX, 0],
+        texts: Default::default(),
+        bases: Default::default(),
+        file: None,
+        socket: None,
+        data: Text::EMPTY,
+        shared_memory: true,
+    }
+}
+
+fn call(kind: EventKind, result: i64, texts: [&[u8]; 2]) -> Body {
+    let [first, second] = texts.map(Text::copy);
+    let bases = [Text::from("/srv/www"), Text::EMPTY];
+    Body::Call(Box::new(RawCall { texts: [first, second, Text::EMPTY], bases, ..raw_call(kind, result) }))
+}
+
+fn on_file(kind: EventKind, args: [u64; 6]) -> Body {
+    let file = Some(Box::new(RawFile { path: Text::from("/usr/bin/tool"), inode: inode(77) }));
+    Body::Call(Box::new(RawCall { args, file, ..raw_call(kind, 0) }))
+}
+
+fn on_socket(kind: EventKind, result: i64, local: &str, remote: Option<&str>) -> Body {
+    let family = if local.starts_with('[') { 10 } else { 2 };
+    let socket = RawConnect {
+        fd: 3,
+        result,
+        family,
+        sock_type: 1,
+        protocol: 6,
+        remote: remote.and_then(ip),
+        local: ip(local),
+        server: true,
+    };
+    Body::Call(Box::new(RawCall { socket: Some(Box::new(socket)), ..raw_call(kind, result) }))
 }
 
 fn ip(text: &str) -> Option<Endpoint> {
@@ -371,6 +420,17 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("connect_abstract", connect(nameless, None, 1, -13)),
         ("connect_hostile", connect(hostile_socket, None, 1, 0)),
         ("connect_netlink", connect(None, None, 16, 0)),
+        ("rename", call(EventKind::Renameat2, 0, [b"old", b"/srv/www/new.html"])),
+        ("symlink_hostile", call(EventKind::Symlinkat, 0, [HOSTILE, HOSTILE])),
+        ("unlink_failed", call(EventKind::Unlink, -13, [b"/etc/passwd", b""])),
+        ("chmod_descriptor", on_file(EventKind::Fchmod, [3, 0o4755, 0, 0, 0, 0])),
+        ("accept", on_socket(EventKind::Accept4, 7, "127.0.0.1:22", Some("203.0.113.9:40000"))),
+        ("listen", on_socket(EventKind::Listen, 0, "[::]:80", None)),
+        ("setresuid", call(EventKind::Setresuid, 0, [b"", b""])),
+        ("ptrace", call(EventKind::Ptrace, -1, [b"", b""])),
+        ("module", call(EventKind::InitModule, 0, [HOSTILE, b""])),
+        ("kill", call(EventKind::Kill, 0, [b"", b""])),
+        ("exec_failed", call(EventKind::ExecveFailed, -2, [b"bin/x", b""])),
         ("gap", Body::Gap(gap)),
         ("agent_started", notice("agent_started", true)),
         ("rules_reloaded", notice("rules_reloaded", true)),

@@ -6,7 +6,7 @@
 use super::cursor::Literal;
 use hostward_event::event::Body;
 use hostward_event::raw::OpenCall;
-use hostward_event::{Event, EventKind, KindSet};
+use hostward_event::{Event, EventKind, KindSet, call};
 
 /// Names that mean a whole kind.
 const ALIASES: [(&str, EventKind); 13] = [
@@ -41,12 +41,14 @@ impl Names {
         let mut names = Self::default();
         for literal in literals {
             let name = literal.text();
-            let alias = ALIASES.into_iter().find(|(alias, _)| *alias == name);
+            let alias = ALIASES.into_iter().filter(|(alias, _)| *alias == name).map(|(_, kind)| kind);
+            let calls = call::TABLE.iter().map(|spec| spec.kind).filter(|kind| kind.name() == name);
+            let kinds: Vec<EventKind> = alias.chain(calls).collect();
             let open = OPENS.into_iter().find(|call| call.name() == name);
-            match (alias, open) {
-                (Some((_, kind)), _) => names.kinds = names.kinds.union(KindSet::of(&[kind])),
-                (None, Some(call)) => names.opens.push(call),
-                (None, None) => names.unknown.push(name.into_owned()),
+            match (kinds.is_empty(), open) {
+                (false, _) => names.kinds = names.kinds.union(KindSet::of(&kinds)),
+                (true, Some(call)) => names.opens.push(call),
+                (true, None) => names.unknown.push(name.into_owned()),
             }
         }
         names

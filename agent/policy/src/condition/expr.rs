@@ -4,8 +4,8 @@ use super::check::{Check, Compare, Compiled, compile};
 use super::operator::Operator;
 use super::parser::{MAX_DEPTH, Tree};
 use crate::problem::{Fault, shorten};
+use hostward_event::KindSet;
 use hostward_event::registry::{Awaited, Field};
-use hostward_event::{EventKind, KindSet};
 use std::sync::Arc;
 
 /// Most checks of one condition, macros included.
@@ -42,6 +42,17 @@ pub(crate) fn awaits(expr: &Expr) -> Awaited {
         }
     });
     awaits
+}
+
+/// Some check reads what the call gave.
+pub(crate) fn reads_result(expr: &Expr) -> bool {
+    let mut reads = false;
+    expr.checks(&mut |check| {
+        reads |= fields(check).iter().any(|field| {
+            matches!(field.name, "evt.res" | "evt.rawres" | "evt.failed" | "error.code" | "event.outcome")
+        });
+    });
+    reads
 }
 
 /// What a macro name stands for.
@@ -160,28 +171,41 @@ pub(crate) struct Kinds {
 /// Analyses which kinds of event a condition can match: `and` is the intersection, `or` the union,
 /// negation is pushed to the checks, and a check says what its field and `evt.type` say.
 pub(crate) fn kinds(expr: &Expr) -> Kinds {
+    kinds_by(expr, check_kinds)
+}
+
+/// As [`kinds`], by what the condition says of `evt.type` alone.
+pub(crate) fn asked(expr: &Expr) -> KindSet {
+    let asked = kinds_by(expr, |check| match check.compare {
+        Compare::EventType(_) => check_kinds(check),
+        _ => Kinds { may_hold: KindSet::ALL, may_fail: KindSet::ALL },
+    });
+    asked.may_hold
+}
+
+fn kinds_by(expr: &Expr, of: fn(&Check) -> Kinds) -> Kinds {
     match expr {
         Expr::Always(true) => Kinds { may_hold: KindSet::ALL, may_fail: KindSet::NONE },
         Expr::Always(false) => Kinds { may_hold: KindSet::NONE, may_fail: KindSet::ALL },
         Expr::Not(inner) => {
-            let Kinds { may_hold, may_fail } = kinds(inner);
+            let Kinds { may_hold, may_fail } = kinds_by(inner, of);
             Kinds { may_hold: may_fail, may_fail: may_hold }
         }
-        Expr::And(parts) => parts.iter().map(kinds).fold(
+        Expr::And(parts) => parts.iter().map(|part| kinds_by(part, of)).fold(
             Kinds { may_hold: KindSet::ALL, may_fail: KindSet::NONE },
             |sum, part| Kinds {
                 may_hold: sum.may_hold.intersection(part.may_hold),
                 may_fail: sum.may_fail.union(part.may_fail),
             },
         ),
-        Expr::Or(parts) => parts.iter().map(kinds).fold(
+        Expr::Or(parts) => parts.iter().map(|part| kinds_by(part, of)).fold(
             Kinds { may_hold: KindSet::NONE, may_fail: KindSet::ALL },
             |sum, part| Kinds {
                 may_hold: sum.may_hold.union(part.may_hold),
                 may_fail: sum.may_fail.intersection(part.may_fail),
             },
         ),
-        Expr::Check(check) => check_kinds(check),
+        Expr::Check(check) => of(check),
     }
 }
 
@@ -197,12 +221,7 @@ fn fields(check: &Check) -> Vec<&Field> {
 
 fn check_kinds(check: &Check) -> Kinds {
     if let Compare::EventType(names) = &check.compare {
-        let without = |set: KindSet| {
-            let rest: Vec<EventKind> =
-                EventKind::ALL.into_iter().filter(|kind| !set.contains(*kind)).collect();
-            KindSet::of(&rest)
-        };
-        let (some, not_every) = (names.some(), without(names.every()));
+        let (some, not_every) = (names.some(), KindSet::ALL.without(names.every()));
         return match check.operator {
             Operator::NotEqual => Kinds { may_hold: not_every, may_fail: some },
             _ => Kinds { may_hold: some, may_fail: not_every },

@@ -13,7 +13,7 @@ mod parser;
 mod program;
 
 pub(crate) use check::{Check, Compare};
-pub(crate) use expr::{Expr, Findings, Macro, awaits, kinds, resolve};
+pub(crate) use expr::{Expr, Findings, Macro, asked, awaits, kinds, reads_result, resolve};
 pub(crate) use glob::{Glob, components};
 pub(crate) use operand::{Operand, function, lookup};
 pub(crate) use operator::Operator;

@@ -5,9 +5,12 @@ use super::lists::{Lists, quote};
 use super::output::Output;
 use super::set::{Body, Rule};
 use super::{exception, tags};
-use crate::condition::{Compare, Expr, Findings, Macro, Program, awaits, kinds, parse, resolve};
+use crate::condition::{
+    Compare, Expr, Findings, Macro, Program, asked, awaits, kinds, parse, reads_result, resolve,
+};
 use crate::problem::{Fault, Severity, did_you_mean, shorten};
 use crate::sourced::{Sourced, Sources};
+use hostward_event::call::{self, Group};
 use hostward_event::event::RuleInfo;
 use hostward_event::{EventKind, KindSet, Text};
 use std::collections::HashMap;
@@ -226,12 +229,7 @@ fn compile_rule(
     if broken {
         return None;
     }
-    let can = kinds(&expr).may_hold;
-    let kinds = match can.intersection(SYSCALLS) {
-        // The rule is about losses or about the agent itself.
-        syscalls if syscalls.is_empty() => can,
-        syscalls => syscalls,
-    };
+    let kinds = watched(&expr);
     if kinds.is_empty() {
         sources.report(Severity::Note, name, rule.place, inert(&expr));
     }
@@ -252,6 +250,20 @@ fn compile_rule(
         enabled: body.enabled,
         body: Arc::new(Body { awaits: awaits(&expr), program: Program::new(&expr), expr, output, kinds }),
     })
+}
+
+/// The kinds of event that a rule is asked about.
+fn watched(expr: &Expr) -> KindSet {
+    let (can, asked) = (kinds(expr).may_hold, asked(expr));
+    // A condition that excludes some calls by name does not ask for all the others.
+    let by_name = asked.intersection(call::CALLS).iter().count() < call::TABLE.len() / 2;
+    let watched = match can.intersection(SYSCALLS) {
+        // The rule is about losses or about the agent itself.
+        syscalls if syscalls.is_empty() || by_name => can,
+        syscalls => syscalls,
+    };
+    // A shell looks for a program in one folder after the other: failures are for rules that read the result.
+    if reads_result(expr) { watched } else { watched.without(call::of_group(Group::Exec)) }
 }
 
 /// Says why no event can match.

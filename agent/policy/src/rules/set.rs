@@ -3,8 +3,9 @@
 use super::output::Output;
 use crate::condition::{Expr, Glob, Program};
 use hostward_event::event::RuleInfo;
+use hostward_event::kind::KIND_NUMBERS;
 use hostward_event::registry::Awaited;
-use hostward_event::{Event, EventKind, KindSet, Text};
+use hostward_event::{Event, KindSet, Text};
 use std::sync::Arc;
 
 /// One rule that loaded.
@@ -89,30 +90,30 @@ impl Selector {
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    /// For each kind the enabled rules that can match it, in file order.
-    by_kind: [Vec<usize>; EventKind::ALL.len()],
+    /// For each kind, by its number, the enabled rules that can match it, in file order.
+    by_kind: Vec<Vec<usize>>,
 }
 
 impl RuleSet {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
-        let mut set = Self { rules, by_kind: Default::default() };
+        let mut set = Self { rules, by_kind: Vec::new() };
         set.index();
         set
     }
 
     fn index(&mut self) {
-        for (kind, list) in EventKind::ALL.into_iter().zip(&mut self.by_kind) {
-            let wanted =
-                self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled && rule.kinds().contains(kind));
-            *list = wanted.map(|(n, _)| n).collect();
+        self.by_kind = vec![Vec::new(); KIND_NUMBERS];
+        for (n, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
+            for kind in rule.kinds().iter() {
+                self.by_kind.get_mut(usize::from(kind as u8)).into_iter().for_each(|list| list.push(n));
+            }
         }
     }
 
     /// Appends every enabled rule that matches `event` to `out`, in file order.
     pub fn matches<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>) {
-        let kind = event.kind();
-        let list = EventKind::ALL.into_iter().zip(&self.by_kind).find(|(known, _)| *known == kind);
-        let rules = list.into_iter().flat_map(|(_, list)| list).filter_map(|n| self.rules.get(*n));
+        let list = self.by_kind.get(usize::from(event.kind() as u8));
+        let rules = list.into_iter().flatten().filter_map(|n| self.rules.get(*n));
         out.extend(rules.filter(|rule| rule.body.program.holds(event)));
     }
 

@@ -113,6 +113,7 @@ pub(crate) fn connects(process: Process, ancestors: &[&str], remote: &str) -> Ev
         protocol: 6,
         remote: Some(Endpoint::Ip(remote)),
         local: Some(Endpoint::Ip(local.parse().unwrap())),
+        server: false,
     };
     event(process, ancestors, Body::Connect(Box::new(connect)))
 }

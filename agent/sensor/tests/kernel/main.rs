@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod calls;
+mod catalogue;
 mod common;
 mod plans;
 mod process;
@@ -12,6 +13,7 @@ mod process;
 fn child() {
     if let Some(task) = common::task() {
         calls::child(&task);
+        catalogue::child(&task);
         plans::child(&task);
         process::child(&task);
     }

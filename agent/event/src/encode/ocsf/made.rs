@@ -1,12 +1,13 @@
 //! Attributes that OCSF has beside our fields: numbers of its lists, words about the product.
 
 use super::Class;
+use crate::call::{self, Group};
 use crate::encode::json;
 use crate::encode::tree::{Leaf, Make};
 use crate::encode::view::View;
 use crate::event::{Body, Priority};
 use crate::fact::Outcome;
-use crate::raw::Endpoint;
+use crate::raw::{Endpoint, RawCall};
 use crate::registry::Value;
 use crate::{EventKind, KindSet};
 use std::borrow::Cow;
@@ -22,13 +23,13 @@ const fn all(path: &'static str, make: Make) -> Attribute {
     Attribute { path, kinds: KindSet::ALL, leaf: Leaf::Made(make) }
 }
 
-const fn on(kinds: &[EventKind], path: &'static str, make: Make) -> Attribute {
-    Attribute { path, kinds: KindSet::of(kinds), leaf: Leaf::Made(make) }
+const fn on(kinds: KindSet, path: &'static str, make: Make) -> Attribute {
+    Attribute { path, kinds, leaf: Leaf::Made(make) }
 }
 
-const OPEN: &[EventKind] = &[EventKind::Open];
-const CONNECT: &[EventKind] = &[EventKind::Connect];
-const LAUNCH: &[EventKind] = &[EventKind::Exec, EventKind::Fork];
+const OPEN: KindSet = KindSet::of(&[EventKind::Open]).union(call::of_group(Group::File));
+const CONNECT: KindSet = KindSet::of(&[EventKind::Connect]).union(call::of_group(Group::Network));
+const LAUNCH: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork]);
 
 /// In the order in which they open a document.
 pub(super) const ATTRIBUTES: &[Attribute] = &[
@@ -95,6 +96,7 @@ fn activity(view: View<'_>) -> u32 {
         Body::Exec { .. } | Body::Fork => 1,
         Body::Exit { .. } => 2,
         Body::Cgroup(_) => OTHER,
+        Body::Call(call) => call_activity(call),
         Body::Open(open) if open.created => 1,
         Body::Open(_) => 14,
         Body::Connect(connect) => match connect.result {
@@ -109,6 +111,22 @@ fn activity(view: View<'_>) -> u32 {
             b"agent_stopped" | b"agent_stopping" => 4,
             _ => OTHER,
         },
+    }
+}
+
+/// Of a file or network activity, where OCSF has a number for it.
+fn call_activity(call: &RawCall) -> u32 {
+    let Some(spec) = call::find(call.kind) else { return OTHER };
+    match (spec.group, spec.ecs_type, call.kind) {
+        (Group::File, "creation", _) => 1,
+        (Group::File, "deletion", _) => 4,
+        (Group::File, _, EventKind::Rename | EventKind::Renameat | EventKind::Renameat2) => 5,
+        (Group::File, _, EventKind::Truncate | EventKind::Ftruncate) => 3,
+        (Group::File, ..) => 6,
+        (Group::Network, _, EventKind::Listen) => 7,
+        (Group::Network, _, EventKind::Accept | EventKind::Accept4) => 1,
+        (Group::Network, _, EventKind::Sendto | EventKind::Sendmsg | EventKind::Sendmmsg) => 6,
+        _ => OTHER,
     }
 }
 
@@ -192,7 +210,12 @@ fn file_type(view: View<'_>) -> Value<'_> {
 
 /// The path of a unix socket; for families without an address that we read, their number.
 fn endpoint_name(view: View<'_>) -> Value<'_> {
-    let Body::Connect(connect) = &view.event().body else { return Value::Missing };
+    let socket = match &view.event().body {
+        Body::Connect(socket) => Some(socket),
+        Body::Call(call) => call.socket.as_ref(),
+        _ => None,
+    };
+    let Some(connect) = socket else { return "unknown".into() };
     match &connect.remote {
         Some(Endpoint::Ip(_)) => Value::Missing,
         Some(Endpoint::Unix(_)) => or(view.named("destination.address"), "unix"),
@@ -200,10 +223,16 @@ fn endpoint_name(view: View<'_>) -> Value<'_> {
     }
 }
 
-/// 2 outbound, 4 local, 0 unknown.
+/// 1 inbound, 2 outbound, 4 local, 0 unknown.
 fn direction(view: View<'_>) -> u32 {
-    let Body::Connect(connect) = &view.event().body else { return 0 };
+    let socket = match &view.event().body {
+        Body::Connect(socket) => Some(socket),
+        Body::Call(call) => call.socket.as_ref(),
+        _ => None,
+    };
+    let Some(connect) = socket else { return 0 };
     match &connect.remote {
+        Some(Endpoint::Ip(_)) if connect.server => 1,
         Some(Endpoint::Ip(_)) => 2,
         Some(Endpoint::Unix(_)) => 4,
         None => 0,

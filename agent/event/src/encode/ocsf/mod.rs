@@ -15,11 +15,11 @@
 mod made;
 
 use super::json::Times;
-use super::tree::{Leaf, Tree};
+use super::tree::{Leaf, Tree, Trees};
 use super::view::View;
+use crate::call::{self, Group};
 use crate::event::Body;
 use crate::{Event, EventKind, registry};
-use std::sync::LazyLock;
 
 /// Class of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +33,17 @@ pub(super) enum Class {
 }
 
 impl Class {
-    const fn of(event: &Event) -> Self {
+    fn of(event: &Event) -> Self {
         match &event.body {
             _ if event.alert.is_some() => Self::Finding,
             Body::Exec { .. } | Body::Fork | Body::Exit { .. } | Body::Cgroup(_) => Self::Process,
             Body::Open(_) => Self::File,
             Body::Connect(_) => Self::Network,
+            Body::Call(call) => match call::find(call.kind).map(|spec| spec.group) {
+                Some(Group::File) => Self::File,
+                Some(Group::Network) => Self::Network,
+                _ => Self::Process,
+            },
             Body::Agent(notice) if notice.success => Self::Lifecycle,
             Body::Gap(_) | Body::Agent(_) => Self::Error,
         }
@@ -59,19 +64,6 @@ impl Class {
     const fn category(self) -> u32 {
         self.uid() / 1000
     }
-
-    /// Classes that events of this kind can have.
-    const fn all(kind: EventKind) -> &'static [Self] {
-        match kind {
-            EventKind::Exec | EventKind::Fork | EventKind::Exit | EventKind::Cgroup => {
-                &[Self::Process, Self::Finding]
-            }
-            EventKind::Open => &[Self::File, Self::Finding],
-            EventKind::Connect => &[Self::Network, Self::Finding],
-            EventKind::Gap => &[Self::Error, Self::Finding],
-            EventKind::Agent => &[Self::Lifecycle, Self::Error, Self::Finding],
-        }
-    }
 }
 
 /// Where an attribute stands in a class; nowhere when the class has no place for it.
@@ -85,7 +77,7 @@ fn places(class: Class, kind: EventKind, path: &str) -> Vec<String> {
                 (Some(rest), EventKind::Exec | EventKind::Fork) => {
                     vec![path.to_owned(), format!("actor.process.{rest}")]
                 }
-                (_, EventKind::Exit | EventKind::Cgroup) => {
+                (_, kind) if kind.is_call() || matches!(kind, EventKind::Exit | EventKind::Cgroup) => {
                     vec![path.to_owned(), format!("actor.{path}")]
                 }
                 _ => same(),
@@ -110,25 +102,31 @@ fn places(class: Class, kind: EventKind, path: &str) -> Vec<String> {
     }
 }
 
-static TREES: LazyLock<Vec<(EventKind, Class, Tree)>> = LazyLock::new(|| {
-    let tree = |kind, class| {
-        let made = made::ATTRIBUTES.iter().filter(move |made| made.kinds.contains(kind));
-        let made = made.map(|made| (made.path, made.leaf));
-        let fields = registry::fields().iter().filter(move |f| !f.ocsf.is_empty() && f.kinds.contains(kind));
-        let fields = fields.map(|field| (field.ocsf, Leaf::Field(field)));
-        let rows = made.chain(fields).flat_map(move |(path, leaf)| {
+/// Of records of what happened, and of findings. A kind has a class of its own but for the agent's notices, which
+/// are of two.
+static TREES: [Trees; 3] = [const { Trees::new() }; 3];
+
+fn tree(kind: EventKind, class: Class) -> Tree {
+    let made = made::ATTRIBUTES.iter().filter(move |made| made.kinds.contains(kind));
+    let made = made.map(|made| (made.path, made.leaf));
+    let fields = registry::fields().iter().filter(move |f| !f.ocsf.is_empty() && f.kinds.contains(kind));
+    let fields = fields.map(|field| (field.ocsf, Leaf::Field(field)));
+    Tree::new(
+        made.chain(fields).flat_map(move |(path, leaf)| {
             places(class, kind, path).into_iter().map(move |path| (path, leaf))
-        });
-        (kind, class, Tree::new(rows))
-    };
-    let pairs =
-        EventKind::ALL.into_iter().flat_map(|kind| Class::all(kind).iter().map(move |class| (kind, *class)));
-    pairs.map(|(kind, class)| tree(kind, class)).collect()
-});
+        }),
+    )
+}
 
 pub(super) fn write(view: View<'_>, out: &mut Vec<u8>) {
     let (kind, class) = (view.event().kind(), Class::of(view.event()));
-    if let Some((_, _, tree)) = TREES.iter().find(|(of, is, _)| *of == kind && *is == class) {
+    let [own, findings, errors] = &TREES;
+    let trees = match class {
+        Class::Finding => findings,
+        Class::Error => errors,
+        _ => own,
+    };
+    if let Some(tree) = trees.get(kind, || tree(kind, class)) {
         tree.write(view, Times::Millis, out);
     }
 }
