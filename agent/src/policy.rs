@@ -148,7 +148,10 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     if telemetry.connect {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Connect]));
     }
-    plan.kinds = plan.kinds.union(telemetry.calls());
+    let calls = telemetry.calls();
+    plan.kinds = plan.kinds.union(calls);
+    // All of them are wanted, whatever rules look for.
+    plan.calls.retain(|kind, _| !calls.contains(*kind));
     if telemetry.opens == Opens::All {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
         plan.opens.all = OpenClass::ALL;

@@ -81,11 +81,11 @@ impl Want {
     }
 
     /// Either side alone is a superset of what fits both: the narrower one is taken.
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         if self.cost() <= other.cost() { self } else { other }
     }
 
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
             (Self::Nothing, want) | (want, Self::Nothing) => want,

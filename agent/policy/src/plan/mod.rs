@@ -14,6 +14,7 @@
 //! matters. Opens that failed have no resolved path: there the kernel tests the text and the
 //! directory it starts in, and nothing is lost.
 
+mod calls;
 mod cells;
 mod kills;
 mod names;
@@ -48,5 +49,6 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
         }
     }
     plan.opens = cells.finish();
+    calls::add(rules, &mut plan);
     plan
 }

@@ -325,3 +325,65 @@ proptest! {
         }
     }
 }
+
+/// What is wanted of one call: `S`ucceeded, `F`ailed, chosen values, names.
+fn call_of(condition: &str, kind: EventKind) -> String {
+    let plan = plan_of(condition);
+    if !plan.kinds.contains(kind) {
+        return "nothing".to_owned();
+    }
+    let call = plan.calls[&kind];
+    let mut out = String::new();
+    out.push_str(if call.succeeded { "S" } else { "-" });
+    out.push_str(if call.failed { "F" } else { "-" });
+    if let Some(chosen) = call.chosen {
+        out.push_str(&format!(" {}={:#x}{}", chosen.at, chosen.values, if chosen.above { "+" } else { "" }));
+    }
+    if call.named {
+        let names =
+            plan.opens.names.iter().filter(|(_, class)| !class.intersection(OpenClass::CALL).is_empty());
+        out.push_str(&names.map(|(name, _)| format!(" {name}")).collect::<String>());
+    }
+    out
+}
+
+#[test]
+fn of_a_call_the_kernel_tests_result_argument_and_names() {
+    for (kind, condition, want) in [
+        (EventKind::Ptrace, "evt.type = ptrace", "SF"),
+        (EventKind::Ptrace, "evt.type = ptrace and evt.res = SUCCESS", "S-"),
+        (EventKind::Ptrace, "evt.type = ptrace and evt.res in (SUCCESS, EPERM)", "SF"),
+        (EventKind::Ptrace, "evt.type = ptrace and not evt.failed = true", "S-"),
+        (EventKind::Ptrace, "evt.type = ptrace and evt.res startswith E", "-F"),
+        (
+            EventKind::Ptrace,
+            "evt.type = ptrace and evt.arg.request in (PTRACE_POKETEXT, PTRACE_POKEDATA)",
+            "SF 0=0x30",
+        ),
+        (EventKind::Ptrace, "evt.type = ptrace and evt.arg.request = PTRACE_SETREGSET", "SF 0=0x0+"),
+        (EventKind::Ptrace, "evt.type = ptrace and not evt.arg.request = PTRACE_CONT", "SF"),
+        (EventKind::Ptrace, "evt.type in (ptrace, setns) and evt.arg.nstype = 0", "nothing"),
+        (EventKind::Ptrace, "evt.type = setns", "nothing"),
+        (
+            EventKind::Bpf,
+            "evt.type = bpf and (evt.arg.cmd = 5 or evt.arg.cmd = BPF_PROG_ATTACH)",
+            "SF 0=0x120",
+        ),
+        (EventKind::Socket, "evt.type = socket and evt.arg.domain = AF_PACKET", "SF 0=0x20000"),
+        (EventKind::Socket, "evt.type = socket and evt.arg.type = SOCK_RAW", "SF"),
+        (EventKind::Unlinkat, "evt.type = unlinkat and evt.arg.name = /var/log/wtmp", "SF wtmp"),
+        (
+            EventKind::Unlinkat,
+            "evt.type = unlinkat and fs.path.name startswith /var/log/ and evt.failed = false",
+            "S- log",
+        ),
+        (
+            EventKind::Rename,
+            "evt.type = rename and (evt.arg.oldpath = /a/b or evt.arg.newpath = /c/d)",
+            "SF b d",
+        ),
+        (EventKind::Rename, "evt.type = rename and (evt.arg.oldpath = /a/b or proc.name = x)", "SF"),
+    ] {
+        assert_eq!(call_of(condition, kind), want, "{condition}");
+    }
+}

@@ -1,8 +1,9 @@
 //! Every system call of the table, made by a child and compared with what the sensor tells.
 use crate::common::{Watch, argument, can_observe, everything};
 use hostward_event::call;
+use hostward_event::plan::{CallPlan, Chosen, KernelPlan, OpenClass};
 use hostward_event::raw::{Endpoint, RawBody, RawCall, RawEvent};
-use hostward_event::{EventKind, Text};
+use hostward_event::{EventKind, KindSet, Text};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
@@ -146,6 +147,82 @@ fn every_call_of_the_table_is_told() {
     assert!(told.iter().all(|counters| counters.dropped == 0 && counters.starved == 0), "{told:?}");
 }
 
+#[test]
+fn only_calls_that_the_plan_chooses_are_told() {
+    if !can_observe("only_calls_that_the_plan_chooses_are_told") {
+        return;
+    }
+    let kinds = [EventKind::Unlinkat, EventKind::Renameat, EventKind::Fchmod, EventKind::Prctl];
+    let mut plan = KernelPlan { kinds: KindSet::of(&kinds), ..KernelPlan::default() };
+    let named = CallPlan { named: true, ..CallPlan::default() };
+    for kind in [EventKind::Unlinkat, EventKind::Renameat, EventKind::Fchmod] {
+        plan.calls.insert(kind, named);
+    }
+    plan.calls.insert(EventKind::Unlinkat, CallPlan { failed: false, ..named });
+    let chosen = Some(Chosen { at: 0, values: 1 << 15, above: false });
+    plan.calls.insert(EventKind::Prctl, CallPlan { chosen, ..CallPlan::default() });
+    plan.opens.names =
+        ["hw-wanted", "hw-second", "hw-folder"].map(|name| (name.into(), OpenClass::CALL)).into();
+    let watch = Watch::new(&plan);
+    let place = tempfile::tempdir().unwrap();
+    let (pid, _) = crate::common::run(crate::common::child("chosen", &[place.path()]));
+    watch.exited(pid);
+    let names = |kind| {
+        let all = calls(&watch, pid, kind);
+        all.iter().map(|(_, call)| call.texts[0].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(EventKind::Unlinkat), ["hw-wanted", "inside"], "by name, by folder; not what failed");
+    assert_eq!(names(EventKind::Renameat), ["x1", "y1"], "by the second path, also when it is relative");
+    assert_eq!(calls(&watch, pid, EventKind::Fchmod).len(), 1, "by the path of the descriptor");
+    assert!(calls(&watch, pid, EventKind::Prctl).iter().all(|(_, call)| call.args[0] == 15));
+    assert!(!calls(&watch, pid, EventKind::Prctl).is_empty());
+
+    // Without a plan for them all are told, and a new plan is in force without attaching anew.
+    let mut watch = watch;
+    plan.calls.clear();
+    watch.sensor.apply(&plan).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (pid, _) = crate::common::run(crate::common::child("chosen", &[place.path()]));
+    watch.exited(pid);
+    assert_eq!(calls(&watch, pid, EventKind::Unlinkat).len(), 4);
+    assert_eq!(calls(&watch, pid, EventKind::Renameat).len(), 3);
+}
+
+/// Makes calls of which a plan chooses some.
+fn chosen() {
+    let place = argument(0);
+    std::env::set_current_dir(&place).unwrap();
+    for name in ["hw-wanted", "other", "x0", "x1", "y1"] {
+        std::fs::write(name, "x").unwrap();
+    }
+    std::fs::create_dir("hw-folder").unwrap();
+    std::fs::write("hw-folder/inside", "x").unwrap();
+    let folder = File::open("hw-folder").unwrap();
+    let folder = i64::from(folder.as_raw_fd());
+    let names: Vec<CString> =
+        ["hw-wanted", "other", "inside", "x0", "x1", "y1", "plain", "hw-second", "hw-gone"]
+            .map(|name| CString::new(name).unwrap())
+            .into();
+    let s = |name: &str| {
+        let at = names.iter().position(|known| known.to_bytes() == name.as_bytes()).unwrap();
+        names[at].as_ptr() as i64
+    };
+    let absolute = CString::new(place.join("hw-second").as_os_str().as_bytes()).unwrap();
+    make("unlinkat", &[CWD, s("hw-wanted"), 0]);
+    make("unlinkat", &[CWD, s("hw-wanted"), 0]);
+    make("unlinkat", &[CWD, s("other"), 0]);
+    make("unlinkat", &[folder, s("inside"), 0]);
+    make("renameat", &[CWD, s("x0"), CWD, s("plain")]);
+    make("renameat", &[CWD, s("x1"), CWD, absolute.as_ptr() as i64]);
+    make("renameat", &[CWD, s("y1"), CWD, s("hw-second")]);
+    let (wanted, other) = (File::open("hw-second").unwrap(), File::open("plain").unwrap());
+    make("fchmod", &[i64::from(wanted.as_raw_fd()), 0o600]);
+    make("fchmod", &[i64::from(other.as_raw_fd()), 0o600]);
+    make("prctl", &[15, s("plain"), 0, 0, 0]);
+    make("prctl", &[3, 0, 0, 0, 0]);
+    make("prctl", &[0x5356_4d41, 0, 0, 0, 0]);
+}
+
 /// Makes one call and says so. Numbers and pointers alike are words.
 #[expect(unsafe_code, reason = "calls that no library makes")]
 fn make(name: &str, arguments: &[i64]) -> i64 {
@@ -160,8 +237,10 @@ fn make(name: &str, arguments: &[i64]) -> i64 {
 
 /// Results are the kernel's business, but for those that the test compares.
 pub(crate) fn child(task: &str) {
-    if task != "catalogue" {
-        return;
+    match task {
+        "catalogue" => {}
+        "chosen" => return chosen(),
+        _ => return,
     }
     let place = argument(0);
     std::env::set_current_dir(&place).unwrap();
