@@ -93,17 +93,18 @@ impl<C: Clock> Pipeline<C> {
     /// A pipeline that has seen nothing.
     pub fn new(
         clock: C,
-        enricher: Enricher,
+        mut enricher: Enricher,
         policy: Arc<Policy>,
         telemetry: Telemetry,
         masker: Masker,
     ) -> Self {
+        enricher.keep_environment(&policy.plan.environment);
         Self {
             clock,
             enricher,
             policy,
-            telemetry,
             calls: telemetry.calls(),
+            telemetry,
             masker,
             mint: IdMint::new("", ""),
             clock_offset_ns: 0,
@@ -117,6 +118,7 @@ impl<C: Clock> Pipeline<C> {
 
     /// Puts other rules and responses in force, between two inputs.
     pub fn swap(&mut self, policy: Arc<Policy>) {
+        self.enricher.keep_environment(&policy.plan.environment);
         self.policy = policy;
     }
 

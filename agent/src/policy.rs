@@ -152,6 +152,7 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     plan.kinds = plan.kinds.union(calls);
     // All of them are wanted, whatever rules look for.
     plan.calls.retain(|kind, _| !calls.contains(*kind));
+    plan.environment.names.extend(telemetry.environment.iter().map(|name| Text::from(name.as_str())));
     if telemetry.opens == Opens::All {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
         plan.opens.all = OpenClass::ALL;

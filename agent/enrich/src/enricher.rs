@@ -8,6 +8,7 @@ use crate::workload::{Place, Workloads, is_root};
 use crate::{Config, Output, Stats};
 use hostward_event::event::{Body, Event, Surroundings};
 use hostward_event::fact::{Fact, Input, Lookup, Notice, SeedProcess};
+use hostward_event::plan::EnvironmentPlan;
 use hostward_event::process::Process;
 use hostward_event::raw::{Gap, RawBody, RawEvent, RawTask};
 use hostward_event::workload::Workload;
@@ -50,6 +51,11 @@ impl Enricher {
             lookups: 0,
             answers: 0,
         }
+    }
+
+    /// Which variables of the environment processes keep from now on; at first none.
+    pub fn keep_environment(&mut self, plan: &EnvironmentPlan) {
+        self.table.environment.clone_from(plan);
     }
 
     /// Takes one input in and appends what follows. A ring record, a gap and a notice give exactly
@@ -147,9 +153,10 @@ impl Enricher {
                 let workload = self.place_of_exec(task, &exec.cgroup, at_ns, out);
                 (self.table.exec(task, exec, workload, at_ns), Body::Exec { killed: exec.killed })
             }
-            RawBody::Exit { status, utime_ns, stime_ns } => {
+            RawBody::Exit { status, utime_ns, stime_ns, usage } => {
                 let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
-                let body = Body::Exit { status: *status, utime_ns: *utime_ns, stime_ns: *stime_ns };
+                let body =
+                    Body::Exit { status: *status, utime_ns: *utime_ns, stime_ns: *stime_ns, usage: *usage };
                 (self.table.exit(task, workload, at_ns), body)
             }
             RawBody::Open(open) => (self.act(task, at_ns, out), Body::Open(open.clone())),

@@ -1,6 +1,7 @@
 //! Snapshots of a process, and how each source makes one.
 
 use hostward_event::fact::SeedProcess;
+use hostward_event::plan::EnvironmentPlan;
 use hostward_event::process::Process;
 use hostward_event::raw::{Credentials, FileType, RawExec, RawTask};
 use hostward_event::workload::Workload;
@@ -157,6 +158,7 @@ pub(crate) fn executed(
     ppid: u32,
     task: &RawTask,
     exec: &RawExec,
+    environment: &EnvironmentPlan,
     workload: Arc<Workload>,
 ) -> Process {
     Process {
@@ -171,6 +173,10 @@ pub(crate) fn executed(
         cwd: exec.cwd.clone(),
         exe: exec.exe,
         memfd: exec.memfd,
+        layer: exec.layer,
+        script: exec.script,
+        environment: environment.of(&exec.environment),
+        init_start_boot_ns: exec.init_start_boot_ns,
         creds: exec.creds,
         ns: exec.ns,
         tty: exec.tty,
@@ -202,6 +208,10 @@ pub(crate) fn told(entity_id: EntityId, seed: &SeedProcess, workload: Arc<Worklo
         exe: seed.exe,
         // A deleted file in a directory `/memfd:x` would look the same; nobody has one.
         memfd: seed.exe.ino != 0 && seed.exe.nlink == 0 && is_memfd_name(seed.path.as_bytes()),
+        layer: None,
+        script: false,
+        environment: Text::EMPTY,
+        init_start_boot_ns: 0,
         creds: seed.creds,
         ns: seed.ns,
         tty: seed.tty,

@@ -3,7 +3,7 @@
 use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
-use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawOpen, Source};
+use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawOpen, Source, Usage};
 use crate::{EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -38,6 +38,9 @@ pub enum Body {
         utime_ns: u64,
         /// System CPU time, ns.
         stime_ns: u64,
+        /// What else it used.
+        #[serde(default)]
+        usage: Usage,
     },
     /// See [`RawOpen`].
     Open(Box<RawOpen>),

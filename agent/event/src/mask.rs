@@ -156,8 +156,10 @@ impl Masker {
         }
         let args = args::mask(process, &self.names, &self.patterns);
         let filename = self.patterns.mask_path(&process.filename);
-        let masked = (args.is_some() || filename.is_some()).then(|| {
+        let environment = args::mask_environment(&process.environment, &self.names, &self.patterns);
+        let masked = (args.is_some() || filename.is_some() || environment.is_some()).then(|| {
             let mut masked = Process::clone(process);
+            masked.environment = environment.unwrap_or(masked.environment);
             masked.args = args.unwrap_or(masked.args);
             masked.filename = filename.unwrap_or(masked.filename);
             Arc::new(masked)
@@ -197,6 +199,16 @@ impl Masker {
                 connect.remote = Some(Endpoint::Unix(path));
                 Some(Body::Connect(connect))
             }
+            Body::Call(call) => {
+                let masked = call.texts.each_ref().map(|text| self.patterns.mask_path(text));
+                masked.iter().any(Option::is_some).then(|| {
+                    let mut call = call.clone();
+                    for (text, masked) in call.texts.iter_mut().zip(masked) {
+                        *text = masked.unwrap_or_else(|| text.clone());
+                    }
+                    Body::Call(call)
+                })
+            }
             _ => None,
         }
     }
@@ -205,7 +217,12 @@ impl Masker {
     /// masked here too, and the message is searched as free text besides.
     fn alert(&self, alert: &Arc<Alert>, event: &Event) -> Option<Arc<Alert>> {
         let processes = event.process.iter().chain(&event.lineage).chain(&event.session_leader);
-        let changes = processes.flat_map(|process| args::changes(process, &self.names, &self.patterns));
+        let changes = processes.flat_map(|process| {
+            let mut changes = args::changes(process, &self.names, &self.patterns);
+            let variables = args::as_arguments(&process.environment);
+            changes.extend(args::changes(&variables, &self.names, &self.patterns));
+            changes
+        });
         let mut message = alert.message.as_bytes().to_vec();
         for Change { before, after } in changes {
             replace_words(&mut message, &before, &after);

@@ -85,6 +85,38 @@ pub struct Chosen {
     pub above: bool,
 }
 
+/// Which variables of the environment are kept of a program that starts.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EnvironmentPlan {
+    /// All, as far as 4096 bytes hold them.
+    pub all: bool,
+    /// Those of these names.
+    pub names: BTreeSet<Text>,
+}
+
+impl EnvironmentPlan {
+    /// True when none are.
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.names.is_empty()
+    }
+
+    /// Of an environment as it lies in memory what is kept.
+    pub fn of(&self, raw: &Text) -> Text {
+        if self.all || raw.is_empty() {
+            return raw.clone();
+        }
+        let mut kept = Vec::new();
+        for variable in raw.as_bytes().split(|byte| *byte == 0) {
+            let name = variable.split(|byte| *byte == b'=').next().unwrap_or_default();
+            if variable.len() > name.len() && self.names.iter().any(|wanted| wanted.as_bytes() == name) {
+                kept.extend_from_slice(variable);
+                kept.push(0);
+            }
+        }
+        if kept.is_empty() { Text::EMPTY } else { Text::from(kept) }
+    }
+}
+
 /// The whole plan.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct KernelPlan {
@@ -95,6 +127,8 @@ pub struct KernelPlan {
     pub opens: OpenPlan,
     /// Which calls of the kinds of [`crate::call`]; a kind that is not here is wanted whole.
     pub calls: BTreeMap<EventKind, CallPlan>,
+    /// Which variables of the environment of programs that start.
+    pub environment: EnvironmentPlan,
     /// Programs that are killed at exec, by the path the kernel walks to.
     pub kill_paths: BTreeSet<Text>,
     /// Programs that are killed at exec, by command name (at most 15 bytes).

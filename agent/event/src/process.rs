@@ -1,6 +1,6 @@
 //! Processes and the machine they run on, as events refer to them.
 
-use crate::raw::{Args, Credentials, FileType, Inode, Namespaces};
+use crate::raw::{Args, Credentials, FileType, Inode, Layer, Namespaces};
 use crate::workload::Workload;
 use crate::{EntityId, Text};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,14 @@ pub struct Process {
     pub exe: Inode,
     /// The program is a memfd.
     pub memfd: bool,
+    /// Where the program lies in an overlay file system; none: in no such one, or not known.
+    pub layer: Option<Layer>,
+    /// `filename` is a script and `path` its interpreter.
+    pub script: bool,
+    /// Variables of the environment at exec that are asked for, `KEY=VALUE` NUL ….
+    pub environment: Text,
+    /// Start of the first process of its pid namespace, CLOCK_BOOTTIME ns; 0: not known.
+    pub init_start_boot_ns: u64,
     /// Ids and capabilities.
     pub creds: Credentials,
     /// Namespaces.

@@ -227,8 +227,29 @@ impl Args {
     }
 }
 
+/// Layer of an overlay file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The writable one: made or changed after the container was.
+    Upper,
+    /// One of the image.
+    Lower,
+}
+
+impl Layer {
+    /// The word on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Upper => "upper",
+            Self::Lower => "lower",
+        }
+    }
+}
+
 /// What is known of a process's program and surroundings at exec.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RawExec {
     /// Path given to execve, as text of the caller (for a script: the script).
     pub filename: Text,
@@ -242,6 +263,14 @@ pub struct RawExec {
     pub exe: Inode,
     /// The program has no name in any directory: created by memfd_create.
     pub memfd: bool,
+    /// Where it lies in an overlay file system; none: in no such one.
+    pub layer: Option<Layer>,
+    /// `filename` is a script and `path` its interpreter.
+    pub script: bool,
+    /// Environment as it lies in memory, `KEY=VALUE` NUL …, at most 4096 bytes; empty unless it is wanted.
+    pub environment: Text,
+    /// Start of the first process of its pid namespace, CLOCK_BOOTTIME ns; 0: not known.
+    pub init_start_boot_ns: u64,
     /// Ids and capabilities after exec.
     pub creds: Credentials,
     /// Namespaces.
@@ -388,6 +417,17 @@ pub struct RawCall {
     pub shared_memory: bool,
 }
 
+/// What a process used until it ended, as getrusage(2) counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Most memory that was resident at once, bytes.
+    pub max_rss_bytes: u64,
+    /// Page faults that needed no disk.
+    pub minor_faults: u64,
+    /// Page faults that did.
+    pub major_faults: u64,
+}
+
 /// What happened, one variant per kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -411,6 +451,9 @@ pub enum RawBody {
         utime_ns: u64,
         /// System CPU time of all threads, ns.
         stime_ns: u64,
+        /// What else it used.
+        #[serde(default)]
+        usage: Usage,
     },
     /// See [`RawOpen`].
     Open(Box<RawOpen>),

@@ -8,8 +8,8 @@ use hostward_abi::record::{
 use hostward_event::call;
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung, Source,
+    Args, Credentials, Endpoint, FileType, Inode, Layer, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
+    RawCgroupChange, RawConnect, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung, Source, Usage,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -54,7 +54,12 @@ pub(crate) fn event(
         },
         Body::Exit(body) => {
             let (utime_ns, stime_ns) = cpu_times(body);
-            RawBody::Exit { status: body.status, utime_ns, stime_ns }
+            let usage = Usage {
+                max_rss_bytes: body.max_rss_pages.saturating_mul(rustix::param::page_size() as u64),
+                minor_faults: body.minor_faults,
+                major_faults: body.major_faults,
+            };
+            RawBody::Exit { status: body.status, utime_ns, stime_ns, usage }
         }
         Body::Open { body, texts } => RawBody::Open(Box::new(open(body, *texts, bytes))),
         Body::Cgroup { body, texts } => RawBody::Cgroup(RawCgroupChange {
@@ -81,7 +86,7 @@ pub(crate) fn seed(record: &Record<'_>, bytes: &Bytes) -> Option<SeedProcess> {
     if header.kind != kind::SEED {
         return None;
     }
-    let [_, path, _, cwd, leaf, parent] = *texts;
+    let [_, path, _, cwd, leaf, parent, ..] = *texts;
     let kernel_thread = body.flags & process_flag::KERNEL_THREAD != 0;
     let program =
         if kernel_thread { Text::EMPTY } else { walked(path, body.flags & process_flag::PATH_CUT != 0) };
@@ -195,8 +200,8 @@ fn cgroup(header: &Header, leaf: &[u8], parent: &[u8], bytes: &Bytes) -> RawCgro
     RawCgroup { id: header.cgroup_id, v1, leaf: share(bytes, leaf), parent: share(bytes, parent) }
 }
 
-fn exec(header: &Header, body: &ProcessBody, texts: [&[u8]; 6], bytes: &Bytes) -> RawExec {
-    let [filename, path, args, cwd, leaf, parent] = texts;
+fn exec(header: &Header, body: &ProcessBody, texts: [&[u8]; 8], bytes: &Bytes) -> RawExec {
+    let [filename, path, args, cwd, leaf, parent, environment, _] = texts;
     let flag = |flag: u32| body.flags & flag != 0;
     RawExec {
         filename: share(bytes, filename),
@@ -208,6 +213,14 @@ fn exec(header: &Header, body: &ProcessBody, texts: [&[u8]; 6], bytes: &Bytes) -
         cwd: walked(cwd, flag(process_flag::CWD_CUT)),
         exe: inode(&body.exe),
         memfd: flag(process_flag::MEMFD),
+        layer: if flag(process_flag::UPPER_LAYER) {
+            Some(Layer::Upper)
+        } else {
+            flag(process_flag::LOWER_LAYER).then_some(Layer::Lower)
+        },
+        script: flag(process_flag::SCRIPT),
+        environment: share(bytes, environment),
+        init_start_boot_ns: body.init_start_boot_ns,
         creds: credentials(body),
         ns: namespaces(body),
         tty: body.tty,
@@ -422,6 +435,9 @@ mod tests {
             stime_ns,
             runtime_ns,
             status: 0,
+            max_rss_pages: 0,
+            minor_faults: 0,
+            major_faults: 0,
             reserved: 0,
         };
         assert_eq!(cpu_times(&body(0, 0, 700)), (700, 0));
@@ -438,21 +454,24 @@ mod tests {
     }
 
     /// Where a kind's `text_bytes` begin in a record, and how many they are.
-    const TEXTS: [(u8, usize, usize); 4] = [
-        (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 12, 6),
-        (kind::SEED, Header::BYTES + ProcessBody::BYTES - 12, 6),
+    const TEXTS: [(u8, usize, usize); 6] = [
+        (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 16, 8),
+        (kind::SEED, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::OPEN, Header::BYTES + OpenBody::BYTES - 8, 4),
-        (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 2),
+        (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 4),
+        (EventKind::Bind as u8, Header::BYTES + CallBody::BYTES - 16, 8),
+        (EventKind::Renameat2 as u8, Header::BYTES + CallBody::BYTES - 16, 8),
     ];
 
     /// A record that only a program could have written: any values, lengths that add up.
     fn record() -> impl Strategy<Value = Vec<u8>> {
-        let texts = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..NAME_BYTES_MAX as usize), 6);
+        let texts = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..NAME_BYTES_MAX as usize), 8);
         (prop::sample::select(TEXTS.to_vec()), prop::collection::vec(any::<u8>(), 400), texts).prop_map(
             |((kind, at, count), noise, texts)| {
                 let fixed = match kind {
                     kind::OPEN => OpenBody::BYTES,
                     kind::CONNECT => ConnectBody::BYTES,
+                    kind::CALL..kind::SEED => CallBody::BYTES,
                     _ => ProcessBody::BYTES,
                 };
                 let mut record = noise[..Header::BYTES + fixed].to_vec();

@@ -147,7 +147,7 @@ impl Layout {
 /// The struct or enum that a specification's alternative is of.
 fn owner(alternative: &str) -> Option<&str> {
     let bare = alternative.trim_start_matches(['?', '=']);
-    bare.split_once('.').map(|(of, _)| of)
+    bare.strip_prefix('#').or_else(|| bare.split_once('.').map(|(of, _)| of))
 }
 
 fn resolve(btf: &KernelBtf<'_>, spec: &str) -> Result<u32, FieldError> {
@@ -156,6 +156,9 @@ fn resolve(btf: &KernelBtf<'_>, spec: &str) -> Result<u32, FieldError> {
         let place = number.parse().ok().and_then(|number: usize| ARGUMENTS.get(number));
         let (register, more) = place.ok_or_else(|| FieldError::NoStruct(spec.to_owned()))?;
         return Ok(btf.field("pt_regs", register)? + more);
+    }
+    if let Some(of) = spec.strip_prefix('#') {
+        return btf.size(of).ok_or_else(|| FieldError::NoStruct(of.to_owned()));
     }
     if let Some((of, name)) = spec.strip_prefix('=').and_then(|spec| spec.split_once('.')) {
         let absent = || FieldError::NoField { of: of.to_owned(), path: name.to_owned() };

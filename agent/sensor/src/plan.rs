@@ -209,6 +209,12 @@ pub(crate) fn swap_kills(object: &mut Ebpf, old: &Kills, new: &Kills) -> Result<
     clear_set(object, "KILL_COMMS", &old.comms, &new.comms)
 }
 
+/// Says whether the environment of programs that start is wanted.
+pub(crate) fn set_environment(object: &mut Ebpf, wanted: bool) -> Result<(), ApplyError> {
+    let mut switch: Array<&mut MapData, u32> = map(object, "ENVIRONMENT")?;
+    switch.set(0, u32::from(wanted), 0).map_err(failed("ENVIRONMENT"))
+}
+
 fn swap_set<const N: usize>(
     object: &mut Ebpf,
     name: &'static str,

@@ -212,6 +212,7 @@ impl Sensor {
         (self.opens, self.calls) = (opens, calls);
         if let Some(base) = &mut self.base {
             plan::swap_kills(&mut base.object, &self.kills, &kills)?;
+            plan::set_environment(&mut base.object, !plan.environment.is_empty())?;
         }
         self.kills = kills;
         Ok(())

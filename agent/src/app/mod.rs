@@ -153,7 +153,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
             LiveClock::default(),
             Enricher::new(&config.enrich),
             Arc::clone(&policy),
-            config.telemetry,
+            config.telemetry.clone(),
             masker,
         ),
         inputs,

@@ -23,7 +23,7 @@ fn row(field: &Field) -> Row {
     let bracket = match field.arg {
         ArgKind::None => "",
         ArgKind::OptionalIndex => "[n]",
-        ArgKind::Key => "[NAME]",
+        ArgKind::OptionalKey | ArgKind::Key => "[NAME]",
     };
     Row {
         name: format!("{}{bracket}", field.name),

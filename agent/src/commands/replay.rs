@@ -33,7 +33,7 @@ pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
         ReplayClock::default(),
         Enricher::new(&config.enrich),
         Arc::new(policy),
-        config.telemetry,
+        config.telemetry.clone(),
         masker,
     );
     let damaged = |error: crate::capture::CaptureError| {

@@ -103,7 +103,7 @@ impl LogLevel {
 }
 
 /// `[telemetry]`: the stream besides alerts.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Program starts.
@@ -128,6 +128,8 @@ pub struct Telemetry {
     pub memory: bool,
     /// Kernel modules, kexec, keys, performance counters.
     pub kernel: bool,
+    /// Variables of the environment that a program's start tells.
+    pub environment: Vec<String>,
 }
 
 impl Default for Telemetry {
@@ -144,6 +146,7 @@ impl Default for Telemetry {
             privilege: true,
             memory: true,
             kernel: true,
+            environment: ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"].map(str::to_owned).into(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! anonymous structs and unions are written without a step. Alternatives for other kernels are
 //! separated by `|`, newest last. A leading `?` marks what a kernel may be built without: the
 //! offset is then [`ABSENT`] and the programs leave the fact out. `=enum.NAME` is an enumerator's
-//! value, `argN` the place of a system call's argument in the saved registers.
+//! value, `#struct` a struct's size, `argN` the place of a system call's argument in the saved registers.
 
 /// The field does not exist in the running kernel.
 pub const ABSENT: u32 = u32::MAX;
@@ -42,6 +42,8 @@ offsets! {
     task_utime = "task_struct.utime";
     task_stime = "task_struct.stime";
     task_runtime = "task_struct.se.sum_exec_runtime";
+    task_min_flt = "task_struct.min_flt";
+    task_maj_flt = "task_struct.maj_flt";
     task_mm = "task_struct.mm";
     task_fs = "task_struct.fs";
     task_files = "task_struct.files";
@@ -60,6 +62,9 @@ offsets! {
     signal_utime = "signal_struct.utime";
     signal_stime = "signal_struct.stime";
     signal_runtime = "signal_struct.sum_sched_runtime";
+    signal_maxrss = "signal_struct.maxrss";
+    signal_min_flt = "signal_struct.min_flt";
+    signal_maj_flt = "signal_struct.maj_flt";
     signal_tty = "signal_struct.tty";
     signal_pids = "signal_struct.pids";
 
@@ -70,6 +75,8 @@ offsets! {
 
     mm_arg_start = "mm_struct.arg_start";
     mm_arg_end = "mm_struct.arg_end";
+    mm_env_start = "mm_struct.env_start";
+    mm_env_end = "mm_struct.env_end";
     mm_exe_file = "mm_struct.exe_file";
     mm_users = "mm_struct.mm_users.counter";
 
@@ -108,7 +115,9 @@ offsets! {
     inode_ctime_ns = "inode.i_ctime.tv_nsec|inode.__i_ctime.tv_nsec|inode.i_ctime_nsec";
     inode_mtime_s = "inode.i_mtime.tv_sec|inode.__i_mtime.tv_sec|inode.i_mtime_sec";
     inode_mtime_ns = "inode.i_mtime.tv_nsec|inode.__i_mtime.tv_nsec|inode.i_mtime_nsec";
+    inode_bytes = "#inode";
     sb_dev = "super_block.s_dev";
+    sb_magic = "super_block.s_magic";
 
     cred_uid = "cred.uid.val";
     cred_fsgid = "cred.fsgid.val";
@@ -129,6 +138,7 @@ offsets! {
     net_inum = "?net.ns.inum";
     cgroup_ns_inum = "?cgroup_namespace.ns.inum";
     user_inum = "?user_namespace.ns.inum";
+    pid_ns_child_reaper = "pid_namespace.child_reaper";
     pid_ns_inum = "pid_namespace.ns.inum";
 
     pid_level = "pid.level";
@@ -150,6 +160,7 @@ offsets! {
     subsys_devices = "?=cgroup_subsys_id.devices_cgrp_id";
 
     bprm_filename = "linux_binprm.filename";
+    bprm_interp = "linux_binprm.interp";
 
     socket_sk = "?socket.sk";
     socket_type = "?socket.type";

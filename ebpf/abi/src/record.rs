@@ -54,6 +54,12 @@ pub mod process_flag {
     pub const CWD_CUT: u32 = 8;
     /// A kernel thread.
     pub const KERNEL_THREAD: u32 = 16;
+    /// The program lies in the writable layer of an overlay file system.
+    pub const UPPER_LAYER: u32 = 32;
+    /// The program lies in a read-only layer of one.
+    pub const LOWER_LAYER: u32 = 64;
+    /// A script: the program that runs is its interpreter.
+    pub const SCRIPT: u32 = 128;
 }
 
 /// Bits of [`OpenBody::bits`].
@@ -175,6 +181,8 @@ wire! {
         pub caps: [u64; 5],
         /// Length of all arguments, bytes.
         pub args_bytes: u64,
+        /// Start of the first process of its pid namespace, CLOCK_BOOTTIME ns.
+        pub init_start_boot_ns: u64,
         /// uid, gid, suid, sgid, euid, egid, fsuid, fsgid.
         pub ids: [u32; 8],
         /// Inodes of the namespaces: mnt, pid, net, uts, ipc, cgroup, user.
@@ -201,8 +209,10 @@ wire! {
         pub stdin_mode: u16,
         /// st_mode of descriptor 1.
         pub stdout_mode: u16,
-        /// filename, path, args, cwd, cgroup leaf, cgroup parent.
-        pub text_bytes: [u16; 6],
+        /// Zero.
+        pub reserved: u32,
+        /// filename, path, args, cwd, cgroup leaf, cgroup parent, environment, nothing.
+        pub text_bytes: [u16; 8],
     }
 
     /// A new process.
@@ -223,6 +233,12 @@ wire! {
         pub stime_ns: u64,
         /// Time on a CPU by the scheduler's clock, ns.
         pub runtime_ns: u64,
+        /// Most memory that was resident at once, pages.
+        pub max_rss_pages: u64,
+        /// Page faults that needed no disk.
+        pub minor_faults: u64,
+        /// Page faults that did.
+        pub major_faults: u64,
         /// Status as wait(2) gives it.
         pub status: u32,
         /// Zero.
@@ -335,9 +351,9 @@ wire! {
 const _: () = {
     assert!(size_of::<Header>() == 80);
     assert!(size_of::<InodeFacts>() == 56);
-    assert!(size_of::<ProcessBody>() == 216);
+    assert!(size_of::<ProcessBody>() == 232);
     assert!(size_of::<ForkBody>() == 16);
-    assert!(size_of::<ExitBody>() == 32);
+    assert!(size_of::<ExitBody>() == 56);
     assert!(size_of::<OpenBody>() == 96);
     assert!(size_of::<SocketFacts>() == 48);
     assert!(size_of::<ConnectBody>() == 72);
@@ -353,7 +369,7 @@ pub enum Body<'a> {
         /// Fixed part.
         body: ProcessBody,
         /// As `text_bytes` orders them.
-        texts: [&'a [u8]; 6],
+        texts: [&'a [u8]; 8],
     },
     /// fork.
     Fork(ForkBody),

@@ -2,7 +2,8 @@
 
 use crate::{PROCESS, kill, process};
 use aya_ebpf::helpers::generated::bpf_send_signal;
-use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::BtfTracePointContext;
 use hostward_abi::record::{ProcessBody, TEXT_BYTES_MAX, kind, process_flag};
 use hostward_ebpf::kernel::task::Task;
@@ -11,6 +12,10 @@ use hostward_ebpf::mem::{Slot, claim, release};
 use hostward_ebpf::{get, off, out, path, record, setting};
 
 const SIGKILL: u32 = 9;
+
+/// 1: somebody wants the environment of programs that start.
+#[map]
+static ENVIRONMENT: Array<u32> = Array::with_max_entries(1, 0);
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`,
 /// include/trace/events/sched.h; the same from 5.10 to 6.18. It runs in the process, after the
@@ -41,6 +46,10 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
 
     let filename: *const u8 = Typed::load(bprm, off!(bprm_filename));
     (*body).text_bytes[0] = record::append_kernel_str::<TEXT_BYTES_MAX>(slot, filename);
+    let interpreter: *const u8 = Typed::load(bprm, off!(bprm_interp));
+    if interpreter != filename {
+        (*body).flags |= process_flag::SCRIPT;
+    }
 
     let path_at = get!((*slot).cursor);
     process::program(slot, body, task);
@@ -57,6 +66,12 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
         (*body).flags |= process_flag::CWD_CUT;
     }
     process::cgroup_names(slot, body, cgroup);
+
+    if let Some(1) = ENVIRONMENT.get(0) {
+        let (start, end) = task.mm::<Typed>().environment::<Typed>();
+        let bytes = end.wrapping_sub(start);
+        (*body).text_bytes[6] = record::append_user::<{ TEXT_BYTES_MAX as u64 }>(slot, start, bytes);
+    }
 
     let pid = (*header).pid;
     let whole = (*body).flags & process_flag::PATH_CUT == 0;

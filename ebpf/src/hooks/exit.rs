@@ -40,10 +40,17 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
         // asks. A thread between its end and its reaping is missed.
         let (gone, own) = (signal.times::<Typed>(), task.times::<Typed>());
         let mut all = (gone.0 + own.0, gone.1 + own.1, gone.2 + own.2);
+        let (gone, own) = (signal.faults::<Typed>(), task.faults::<Typed>());
+        let mut faults = (gone.0 + own.0, gone.1 + own.1);
         if task.pid::<Typed>() != task.tgid::<Typed>() {
             let first = leader.times::<Typed>();
             all = (all.0 + first.0, all.1 + first.1, all.2 + first.2);
+            let first = leader.faults::<Typed>();
+            faults = (faults.0 + first.0, faults.1 + first.1);
         }
+        (*record).body.max_rss_pages = signal.max_rss::<Typed>();
+        (*record).body.minor_faults = faults.0;
+        (*record).body.major_faults = faults.1;
         (*record).body.utime_ns = all.0;
         (*record).body.stime_ns = all.1;
         (*record).body.runtime_ns = all.2;

@@ -15,9 +15,11 @@ use hostward_ebpf::{off, path, record};
 pub unsafe fn fixed(body: *mut ProcessBody, task: Task) {
     (*body).flags = 0;
     (*body).args_bytes = 0;
+    (*body).reserved = 0;
     cred::all(task.cred::<Typed>(), body);
     let inner = task.thread_pid::<Typed>().inner::<Typed>();
     namespace::fill(task, inner.namespace_inode(), body);
+    (*body).init_start_boot_ns = inner.init_start();
     let signal = task.signal::<Typed>();
     (*body).tty = signal.tty();
     (*body).vpid = inner.nr;
@@ -36,6 +38,7 @@ pub unsafe fn fixed(body: *mut ProcessBody, task: Task) {
     texts.write(0);
     texts.add(1).write(0);
     texts.add(2).write(0);
+    texts.add(3).write(0);
 }
 
 /// The program's file: inode, memfd, and its path as text 1.
@@ -45,7 +48,13 @@ pub unsafe fn fixed(body: *mut ProcessBody, task: Task) {
 #[inline(always)]
 pub unsafe fn program(slot: *mut Slot, body: *mut ProcessBody, task: Task) {
     let file = task.mm::<Typed>().exe_file::<Typed>();
-    file.inode::<Typed>().fill::<Typed>(&raw mut (*body).exe);
+    let inode = file.inode::<Typed>();
+    inode.fill::<Typed>(&raw mut (*body).exe);
+    match inode.overlay_upper::<Typed>() {
+        Some(true) => (*body).flags |= process_flag::UPPER_LAYER,
+        Some(false) => (*body).flags |= process_flag::LOWER_LAYER,
+        None => {}
+    }
     let location = file.location();
     let (bytes, cut) = path::append(slot, location, task.root::<Typed>());
     (*body).text_bytes[1] = bytes;

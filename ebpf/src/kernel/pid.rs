@@ -1,5 +1,6 @@
 //! `struct pid`: one number per pid namespace, from the initial one inwards.
 
+use super::task::Task;
 use super::{Access, Probe};
 use crate::off;
 
@@ -70,5 +71,14 @@ impl Inner {
     #[inline(always)]
     pub unsafe fn namespace_inode(self) -> u32 {
         Probe::load(self.namespace as *const u8, off!(pid_ns_inum))
+    }
+
+    /// Start of the namespace's first process, CLOCK_BOOTTIME ns.
+    ///
+    /// # Safety
+    /// Self is of a live struct pid.
+    #[inline(always)]
+    pub unsafe fn init_start(self) -> u64 {
+        Task(Probe::load(self.namespace as *const u8, off!(pid_ns_child_reaper))).start::<Probe>()
     }
 }

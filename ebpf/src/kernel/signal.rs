@@ -39,6 +39,18 @@ impl Signal {
         )
     }
 
+    /// Page faults of threads that are gone: minor, major.
+    #[inline(always)]
+    pub unsafe fn faults<A: Access>(self) -> (u64, u64) {
+        (A::load(self.0, off!(signal_min_flt)), A::load(self.0, off!(signal_maj_flt)))
+    }
+
+    /// Most resident memory of the process, pages; set when its last thread ends.
+    #[inline(always)]
+    pub unsafe fn max_rss<A: Access>(self) -> u64 {
+        A::load(self.0, off!(signal_maxrss))
+    }
+
     #[inline(always)]
     pub unsafe fn pgid<A: Access>(self) -> Pid {
         Pid(A::load(self.0, off!(signal_pids) + PGID * 8))

@@ -81,6 +81,12 @@ impl Task {
         )
     }
 
+    /// Page faults of this thread: minor, major.
+    #[inline(always)]
+    pub unsafe fn faults<A: Access>(self) -> (u64, u64) {
+        (A::load(self.0, off!(task_min_flt)), A::load(self.0, off!(task_maj_flt)))
+    }
+
     #[inline(always)]
     pub unsafe fn signal<A: Access>(self) -> Signal {
         Signal(A::load(self.0, off!(task_signal)))
@@ -179,6 +185,12 @@ impl Mm {
     #[inline(always)]
     pub unsafe fn args<A: Access>(self) -> (u64, u64) {
         (A::load(self.0, off!(mm_arg_start)), A::load(self.0, off!(mm_arg_end)))
+    }
+
+    /// First and one past the last byte of the environment, in user memory.
+    #[inline(always)]
+    pub unsafe fn environment<A: Access>(self) -> (u64, u64) {
+        (A::load(self.0, off!(mm_env_start)), A::load(self.0, off!(mm_env_end)))
     }
 
     /// How many threads and processes use it.

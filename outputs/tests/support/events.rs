@@ -6,6 +6,7 @@ use hostward_event::fact::Outcome;
 use hostward_event::process::{AgentFacts, HostFacts, Process, UserTable};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, Inode, Namespaces, OpenCall, RawCgroup, RawConnect, RawOpen, Rung, Source,
+    Usage,
 };
 use hostward_event::workload::{Container, Workload};
 use hostward_event::{Event, EventKind, IdMint, Text};
@@ -215,7 +216,10 @@ impl Events {
             1 => (EventKind::Fork, Body::Fork),
             2 => {
                 let utime_ns = self.dice.u64(..1 << 32);
-                (EventKind::Exit, Body::Exit { status: 0, utime_ns, stime_ns: utime_ns / 3 })
+                (
+                    EventKind::Exit,
+                    Body::Exit { status: 0, utime_ns, stime_ns: utime_ns / 3, usage: Usage::default() },
+                )
             }
             3 => {
                 let [_, _, _, last] = self.dice.u32(..).to_le_bytes();

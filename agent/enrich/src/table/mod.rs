@@ -12,6 +12,7 @@ use crate::{Config, MAX_LINEAGE};
 use entry::Link;
 use foldhash::quality::RandomState;
 use hostward_event::IdMint;
+use hostward_event::plan::EnvironmentPlan;
 use hostward_event::process::Process;
 use hostward_event::workload::Workload;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -61,6 +62,8 @@ pub(crate) struct Table {
     /// Processes that were inferred and not asked about yet: pid and start.
     unknown: Vec<(u32, u64)>,
     pub(crate) counts: Counts,
+    /// Which variables of the environment are kept.
+    pub(crate) environment: EnvironmentPlan,
 }
 
 impl Table {
@@ -76,6 +79,7 @@ impl Table {
             now_ns: 0,
             unknown: Vec::new(),
             counts: Counts::default(),
+            environment: EnvironmentPlan::default(),
         }
     }
 

@@ -143,7 +143,7 @@ impl Table {
         // The record has the parent of now; the creator is what the table has.
         let known = self.living_or_ended(identity);
         let ppid = known.map_or(task.ppid, |entry| entry.now.process.ppid);
-        let process = executed(entity_id, ppid, task, exec, workload.clone());
+        let process = executed(entity_id, ppid, task, exec, &self.environment, workload.clone());
         match standing {
             Standing::Living => {
                 if let Some(entry) = self.living.find_mut(task.pid) {

@@ -4,7 +4,7 @@ use hostward_enrich::{Enricher, Fact, Input, Lookup, Output};
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
     Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawEvent, RawExec, RawOpen,
-    RawTask, Rung, Source,
+    RawTask, Rung, Source, Usage,
 };
 use hostward_event::{Event, Text};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Proc {
     }
 
     pub(crate) fn exit(&self, at: u64) -> Input {
-        self.raw(at, RawBody::Exit { status: 0, utime_ns: 1, stime_ns: 2 })
+        self.raw(at, RawBody::Exit { status: 0, utime_ns: 1, stime_ns: 2, usage: Usage::default() })
     }
 
     /// As the task iterator tells it, or (`coarse`) as /proc does.

@@ -121,6 +121,19 @@ pub(super) fn mask(process: &Process, names: &Names, patterns: &Patterns) -> Opt
     })
 }
 
+/// The masked environment; none when nothing is masked. A variable is masked as an argument of its form would be.
+pub(super) fn mask_environment(environment: &Text, names: &Names, patterns: &Patterns) -> Option<Text> {
+    if environment.is_empty() {
+        return None;
+    }
+    mask(&as_arguments(environment), names, patterns).map(|args| args.raw)
+}
+
+/// A process that has the variables for its arguments.
+pub(super) fn as_arguments(environment: &Text) -> Process {
+    Process { args: Args { raw: environment.clone(), total_bytes: 0 }, ..Process::default() }
+}
+
 /// What is masked in the arguments, for texts that quote them: whole arguments first, then values.
 pub(super) fn changes(process: &Process, names: &Names, patterns: &Patterns) -> Vec<Change> {
     let mut changes = Vec::new();

@@ -155,7 +155,7 @@ fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
             ("filename", Some(process)) => Value::some_text(&process.filename),
             ("exe", Some(process)) => process.args.iter().next().map_or(Value::Missing, Value::text),
             ("comm", Some(process)) => Value::some_text(&process.comm),
-            ("flags", Some(process)) => Value::text(if process.memfd { b"EXE_FROM_MEMFD" } else { b"" }),
+            ("flags", Some(process)) => Value::owned(super::process_fields::exe_flags(process)),
             _ => Value::Missing,
         },
         Body::Exit { status, .. } => match key {

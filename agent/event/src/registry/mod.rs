@@ -69,6 +69,8 @@ pub enum ArgKind {
     None,
     /// A number, which may be left out: `proc.aname[2]`, `proc.aname`.
     OptionalIndex,
+    /// A name, which may be left out: `proc.env[PATH]`, `proc.env`.
+    OptionalKey,
     /// A name, which must be there: `evt.arg[flags]`, also written `evt.arg.flags`.
     Key,
 }
@@ -333,7 +335,7 @@ pub(crate) fn lookup(name: &str, bracket: Option<&str>) -> Option<Result<(&'stat
     }
     // `evt.arg.flags` is another spelling of `evt.arg[flags]`.
     let (head, key) = name.rsplit_once('.').filter(|_| bracket.is_none())?;
-    let field = find(head).filter(|field| field.arg == ArgKind::Key)?;
+    let field = find(head).filter(|field| matches!(field.arg, ArgKind::Key | ArgKind::OptionalKey))?;
     Some(parse(field, Some(key)))
 }
 

@@ -1,10 +1,11 @@
 //! Fields of processes and users: who did it.
 
-use super::render::{arguments, command_line, event_type};
+use super::render::{arguments, command_line, event_type, normalise};
 use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags};
 use crate::event::Body;
 use crate::process::Process;
 use crate::program::Package;
+use crate::raw::{Layer, Usage};
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
@@ -175,6 +176,57 @@ const fn plain(row: &[Field; 4], n: usize) -> Field {
     match (row, n) {
         ([field, ..], 0) | ([_, field, ..], 1) | ([_, _, field, _], 2) | ([_, _, _, field], _) => *field,
     }
+}
+
+/// The flags of a start of a program, as the published language names them.
+pub(super) fn exe_flags(process: &Process) -> String {
+    let flags = [
+        (process.exe.ino != 0 && is_exe_writable(process), "EXE_WRITABLE"),
+        (process.layer == Some(Layer::Upper), "EXE_UPPER_LAYER"),
+        (process.layer == Some(Layer::Lower), "EXE_LOWER_LAYER"),
+        (process.memfd, "EXE_FROM_MEMFD"),
+    ];
+    let set: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+    set.join("|")
+}
+
+/// By owner, group, others, or a capability that passes over permissions.
+fn is_exe_writable(process: &Process) -> bool {
+    const OVERRIDES: u64 = 1 << 1 | 1 << 3;
+    let (mode, creds) = (process.exe.mode, &process.creds);
+    creds.cap_effective & OVERRIDES != 0
+        || mode & 0o002 != 0
+        || (mode & 0o200 != 0 && creds.fsuid == process.exe.uid)
+        || (mode & 0o020 != 0 && creds.fsgid == process.exe.gid)
+}
+
+/// What the program's file gave the process beyond the rights of its starter.
+fn elevations(process: &Process) -> impl Iterator<Item = &'static str> {
+    let (mode, creds) = (process.exe.mode, &process.creds);
+    let setuid = mode & 0o4000 != 0 && creds.euid == process.exe.uid && creds.euid != creds.uid;
+    let setgid = mode & 0o2010 == 0o2010 && creds.egid == process.exe.gid && creds.egid != creds.gid;
+    // Without root, a permitted capability that is not ambient comes from the file.
+    let capabilities = creds.euid != 0 && creds.uid != 0 && creds.cap_permitted & !creds.cap_ambient != 0;
+    let all = [(setuid, "setuid"), (setgid, "setgid"), (capabilities, "file_capabilities")];
+    all.into_iter().filter(|(is, _)| *is).map(|(_, name)| name)
+}
+
+fn variables(process: &Process) -> impl Iterator<Item = &[u8]> {
+    process.environment.as_bytes().split(|byte| *byte == 0).filter(|variable| !variable.is_empty())
+}
+
+fn variable<'e>(process: &'e Process, arg: &Arg) -> Value<'e> {
+    match arg {
+        Arg::Key(key) => variables(process)
+            .find_map(|variable| variable.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
+            .map_or(Value::Missing, Value::text),
+        _ if process.environment.is_empty() => Value::Missing,
+        _ => Value::owned(variables(process).collect::<Vec<_>>().join(&b' ')),
+    }
+}
+
+const fn usage(event: &Event) -> Option<&Usage> {
+    if let Body::Exit { usage, .. } = &event.body { Some(usage) } else { None }
 }
 
 pub(super) const FIELDS: &[Field] = &[
@@ -419,6 +471,73 @@ pub(super) const FIELDS: &[Field] = &[
         me(e).filter(|p| !p.path.is_empty()).map(|p| p.memfd).into()
     })
     .ecs("hostward.process.memfd"),
+    Field::new(
+        "proc.is_exe_upper_layer",
+        Type::Bool,
+        "the program lies in the writable layer of a container",
+        |e, _| me(e).filter(|p| !p.path.is_empty()).map(|p| p.layer == Some(Layer::Upper)).into(),
+    ),
+    Field::new(
+        "proc.is_exe_lower_layer",
+        Type::Bool,
+        "the program lies in a layer of a container's image",
+        |e, _| me(e).filter(|p| !p.path.is_empty()).map(|p| p.layer == Some(Layer::Lower)).into(),
+    ),
+    Field::wire(
+        "hostward.process.overlay_layer",
+        Type::Text,
+        "layer that holds the program: upper, lower",
+        |e, _| me(e).and_then(|p| p.layer).map(Layer::name).into(),
+    ),
+    Field::new("proc.is_exe_writable", Type::Bool, "the process may change its own program", |e, _| {
+        me(e).filter(|p| p.exe.ino != 0).map(is_exe_writable).into()
+    }),
+    Field::wire(
+        "hostward.process.script",
+        Type::Text,
+        "the script that the program interprets, made absolute",
+        |e, _| match me(e).filter(|p| p.script) {
+            Some(p) => Value::Text(normalise(p.cwd.as_bytes(), p.filename.as_bytes())),
+            None => Value::Missing,
+        },
+    )
+    .shows(&["hostward.process.filename"]),
+    Field::wire(
+        "hostward.process.elevated_by",
+        Type::List,
+        "why it has more rights than its starter: setuid, setgid, file_capabilities",
+        |e, _| {
+            me(e).map_or(Value::Missing, |p| {
+                Value::some_list(elevations(p).map(|word| word.as_bytes().into()).collect())
+            })
+        },
+    )
+    .on(KindSet::of(&[EventKind::Exec])),
+    Field::new(
+        "proc.env",
+        Type::Text,
+        "environment at exec, KEY=VALUE joined by blanks; [KEY] one value",
+        |e, arg| me(e).map_or(Value::Missing, |p| variable(p, arg)),
+    )
+    .takes(ArgKind::OptionalKey)
+    .shows(&["process.env_vars"]),
+    Field::wire("process.env_vars", Type::List, "variables of the environment that are asked for", |e, _| {
+        let of = |p| variables(p).map(Cow::Borrowed).collect();
+        me(e).map_or(Value::Missing, |p| Value::some_list(of(p)))
+    })
+    .on(KindSet::of(&[EventKind::Exec])),
+    Field::wire("hostward.process.max_rss", Type::Number, "most resident memory at once, bytes", |e, _| {
+        usage(e).map(|usage| usage.max_rss_bytes).into()
+    })
+    .on(KindSet::of(&[EventKind::Exit])),
+    Field::wire("hostward.process.minor_faults", Type::Number, "page faults that needed no disk", |e, _| {
+        usage(e).map(|usage| usage.minor_faults).into()
+    })
+    .on(KindSet::of(&[EventKind::Exit])),
+    Field::wire("hostward.process.major_faults", Type::Number, "page faults that read from disk", |e, _| {
+        usage(e).map(|usage| usage.major_faults).into()
+    })
+    .on(KindSet::of(&[EventKind::Exit])),
     Field::new("proc.exe_deleted", Type::Bool, "the program had no name left when it was started", |e, _| {
         me(e).filter(|p| p.exe.ino != 0).map(|p| p.exe.nlink == 0 && !p.memfd).into()
     })

@@ -114,14 +114,16 @@ impl Arg {
     pub fn parse(field: &Field, bracket: Option<&str>) -> Result<Self, String> {
         let name = field.name;
         match (field.arg, bracket) {
-            (ArgKind::None, None) | (ArgKind::OptionalIndex, None) => Ok(Self::None),
+            (ArgKind::None | ArgKind::OptionalIndex | ArgKind::OptionalKey, None) => Ok(Self::None),
             (ArgKind::None, Some(text)) => Err(format!("field `{name}` takes no argument, found `[{text}]`")),
             (ArgKind::OptionalIndex, Some(text)) => text
                 .parse()
                 .map(Self::Index)
                 .map_err(|_| format!("field `{name}` takes a number in brackets, found `[{text}]`")),
-            (ArgKind::Key, Some(text)) if !text.is_empty() => Ok(Self::Key(text.to_owned())),
-            (ArgKind::Key, _) => {
+            (ArgKind::Key | ArgKind::OptionalKey, Some(text)) if !text.is_empty() => {
+                Ok(Self::Key(text.to_owned()))
+            }
+            (ArgKind::Key | ArgKind::OptionalKey, _) => {
                 Err(format!("field `{name}` needs a name in brackets, e.g. `{name}[flags]`"))
             }
         }

@@ -5,8 +5,8 @@ use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, CloudFacts, HostFacts, Process, UserTable};
 use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Gap, Inode, Namespaces, OpenCall, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawFile, RawOpen, Rung, Source,
+    Args, Credentials, Endpoint, FileType, Gap, Inode, Layer, Namespaces, OpenCall, RawCall, RawCgroup,
+    RawCgroupChange, RawConnect, RawFile, RawOpen, Rung, Source, Usage,
 };
 use hostward_event::workload::{
     Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
@@ -105,6 +105,10 @@ fn process(pid: u32, ppid: u32, comm: &str, path: &str, list: &[&[u8]]) -> Proce
         vsid: 1,
         stdin: FileType::Socket,
         stdout: FileType::Fifo,
+        layer: Some(Layer::Upper),
+        script: true,
+        environment: Text::from("LD_PRELOAD=/tmp/x.so\0"),
+        init_start_boot_ns: BOOT_NS - 9_000_000_000,
         ..Process::default()
     }
 }
@@ -393,7 +397,8 @@ pub(crate) fn all() -> Vec<(String, Event)> {
     let nameless = Some(Endpoint::Unix(Text::copy(b"\0abstract")));
     let hostile_socket = Some(Endpoint::Unix(Text::copy(HOSTILE)));
     let gap = Gap { lost: EventKind::Open, cpu: 3, first: 10, last: 19, count: 10, boot_ns: BOOT_NS };
-    let exit = |status| Body::Exit { status, utime_ns: 1, stime_ns: 2 };
+    let usage = Usage { max_rss_bytes: 4_096_000, minor_faults: 200, major_faults: 3 };
+    let exit = |status| Body::Exit { status, utime_ns: 1, stime_ns: 2, usage };
     let bodies = [
         ("exec", Body::Exec { killed: false }),
         ("exec_killed", Body::Exec { killed: true }),

@@ -20,9 +20,11 @@ mod kills;
 mod names;
 mod opens;
 
+use crate::condition::{Compare, Expr, Operand};
 use crate::{Responses, RuleSet};
-use hostward_event::plan::KernelPlan;
-use hostward_event::{EventKind, KindSet};
+use hostward_event::plan::{EnvironmentPlan, KernelPlan};
+use hostward_event::registry::{Arg, Field};
+use hostward_event::{EventKind, KindSet, Text};
 
 /// Programs that are never killed, as configured. The responder checks them again; here they keep
 /// the kernel from acting first.
@@ -44,6 +46,7 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
         if rule.kinds().contains(EventKind::Open) {
             cells = cells.or(opens::cover(rule.expr(), true));
         }
+        environment(rule.expr(), &mut plan.environment);
         if responses.kills_in_kernel(rule) {
             kills::add(rule.expr(), protected, &mut plan);
         }
@@ -51,4 +54,21 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
     plan.opens = cells.finish();
     calls::add(rules, &mut plan);
     plan
+}
+
+/// Adds the variables that a condition reads.
+fn environment(expr: &Expr, plan: &mut EnvironmentPlan) {
+    expr.checks(&mut |check| {
+        let mut plain = |operand: &Operand| match operand.plain() {
+            Some((Field { name: "proc.env" | "proc.aenv", .. }, Arg::Key(key))) => {
+                plan.names.insert(Text::from(key.as_str()));
+            }
+            Some((Field { name: "proc.env" | "proc.aenv", .. }, _)) => plan.all = true,
+            _ => {}
+        };
+        plain(&check.left);
+        if let Compare::Operand(right) = &check.compare {
+            plain(right);
+        }
+    });
 }

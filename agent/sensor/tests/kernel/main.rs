@@ -7,6 +7,7 @@ mod catalogue;
 mod common;
 mod plans;
 mod process;
+mod programs;
 
 /// Not a test: this binary as a child of its tests.
 #[test]

@@ -277,7 +277,7 @@ fn fork_and_exit_frame_a_process() {
     let RawBody::Fork { parent_start_boot_ns, vpid, pid_ns } = fork.body else { unreachable!() };
     assert_eq!((vpid, pid_ns), (pid, namespace("pid")));
     assert_eq!(parent_start_boot_ns / 10_000_000, stat(22));
-    let RawBody::Exit { status, utime_ns, stime_ns } = exit.body else { unreachable!() };
+    let RawBody::Exit { status, utime_ns, stime_ns, .. } = exit.body else { unreachable!() };
     assert_eq!(status, 7 << 8);
     let used = utime_ns + stime_ns;
     assert!((1_000_000..10_000_000_000).contains(&used), "20,000 rounds of a shell took {used} ns");
