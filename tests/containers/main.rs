@@ -1,6 +1,8 @@
 //! Events of real containers carry their owner: name, image and labels, also when they live for a moment.
 
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod pods;
 
 use anyhow::{Context, Result, ensure};

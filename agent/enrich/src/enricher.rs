@@ -283,8 +283,12 @@ impl Enricher {
             Fact::Names { container, names } => self.learn_names(container, names.as_ref(), out),
             Fact::Notice(notice) => self.notice(notice, out),
             Fact::CgroupContainer { cgroup_id, path, container, runtime } => {
-                for workload in self.workloads.claim(*cgroup_id, path, container, runtime) {
-                    self.table.relocate_cgroup(&workload);
+                let changed = self.workloads.claim(*cgroup_id, path, container, runtime);
+                for workload in &changed {
+                    self.table.relocate_cgroup(workload);
+                }
+                for workload in &changed {
+                    self.claimed(workload, out);
                 }
             }
             Fact::Container(_)

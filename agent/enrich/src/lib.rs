@@ -48,6 +48,7 @@
 
 mod backlog;
 mod bounded;
+mod claims;
 mod config;
 mod enricher;
 mod hold;

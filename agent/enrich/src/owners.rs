@@ -1,6 +1,7 @@
 //! Whose process it is: events get the facts of their container, wait for them, or say that they lack them.
 
 use crate::bounded::Bounded;
+use crate::claims::{claim, is_claim};
 use crate::hold::Hold;
 use crate::workload::is_complete;
 use crate::{Config, Enricher, Output};
@@ -13,7 +14,7 @@ use hostward_event::{EventKind, Text};
 use std::sync::Arc;
 
 /// How long nobody is asked again about a container that nobody told of, in event time.
-const ASK_AGAIN_NS: u64 = 60_000_000_000;
+pub(crate) const ASK_AGAIN_NS: u64 = 60_000_000_000;
 
 /// A container whose events go out without its facts.
 #[derive(Debug)]
@@ -28,13 +29,15 @@ struct Nameless {
 /// What is waited for, and what was not waited for any longer.
 #[derive(Debug)]
 pub(crate) struct Owners {
-    hold: Hold,
+    pub(crate) hold: Hold,
     nameless: Bounded<Text, Nameless>,
     /// A source answers, so that waiting has a point.
-    askable: bool,
+    pub(crate) askable: bool,
     /// One did, so that it may come back and tell.
     was_askable: bool,
-    waits: bool,
+    pub(crate) waits: bool,
+    /// cgroups that are no container's though other pid namespaces are in them, and when and how often that was asked.
+    pub(crate) unclaimed: Bounded<u64, (u64, u8)>,
     pub(crate) complete: u64,
     pub(crate) partial: u64,
 }
@@ -47,6 +50,7 @@ impl Owners {
             askable: false,
             was_askable: false,
             waits: config.context_wait_ms > 0,
+            unclaimed: Bounded::new(config.max_cgroups),
             complete: 0,
             partial: 0,
         }
@@ -62,7 +66,9 @@ impl Enricher {
     pub(crate) fn deliver(&mut self, mut event: Event, at_ns: u64, out: &mut Vec<Output>) {
         let Some(process) = &event.process else { return out.push(Output::Event(Arc::new(event))) };
         let Some(container) = &process.workload.container else {
-            return match self.owners.hold.queue_of(process.entity_id).cloned() {
+            let behind = self.owners.hold.queue_of(process.entity_id).cloned();
+            let starts = matches!(event.body, Body::Exec { .. });
+            return match behind.or_else(|| self.claim_to_wait_for(process, starts, at_ns, out)) {
                 Some(id) => self.hold(&id, event, out),
                 None => self.pass(event, out),
             };
@@ -154,6 +160,9 @@ impl Enricher {
 
     /// Waits no longer for this container.
     fn give_up(&mut self, id: &Text, out: &mut Vec<Output>) {
+        if is_claim(id) {
+            return self.release_claim(id, out);
+        }
         let nameless = Nameless { events: 0, last: None, asked_ns: self.now_ns() };
         if self.owners.nameless.find(id.clone()).is_none() {
             drop(self.owners.nameless.insert(id.clone(), nameless));
@@ -193,7 +202,13 @@ impl Enricher {
                 self.workloads.directory.container_gone(id, *source, self.now_ns());
             }
             Fact::PodGone { uid, source } => self.workloads.directory.pod_gone(uid, *source, self.now_ns()),
-            Fact::ContainerUnknown { id } if self.owners.hold.waits_for(id) => self.give_up(id, out),
+            Fact::ContainerUnknown { id } => {
+                for id in [id.clone(), claim(id)] {
+                    if self.owners.hold.waits_for(&id) {
+                        self.give_up(&id, out);
+                    }
+                }
+            }
             Fact::Sources { answer } => {
                 self.owners.askable = *answer;
                 self.owners.was_askable |= self.owners.askable;

@@ -193,6 +193,12 @@ pub enum Lookup {
         /// A process in it.
         pid: u32,
     },
+    /// A cgroup of any name in which a process of another pid namespace was met, and that nobody claimed: is it a
+    /// container's? [`Fact::CgroupContainer`] says so, [`Fact::ContainerUnknown`] with the name for an id says no.
+    Claim {
+        /// Name of the cgroup's directory.
+        leaf: Text,
+    },
     /// The file of a program that was executed and is not known yet; [`Fact::Program`] answers.
     Program {
         /// Which file.

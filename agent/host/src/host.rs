@@ -114,7 +114,10 @@ impl Host {
             }
             // Runtimes and the Kubernetes API are asked, each on a task of its own; files are read by
             // [`crate::Programs`].
-            Lookup::Container { .. } | Lookup::Program { .. } | Lookup::Names { .. } => None,
+            Lookup::Container { .. }
+            | Lookup::Claim { .. }
+            | Lookup::Program { .. }
+            | Lookup::Names { .. } => None,
         }
     }
 

@@ -111,7 +111,10 @@ impl Programs {
                 let names = dir.as_ref().and_then(users_of_container).map(Arc::new);
                 Some(Fact::Names { container: container.clone(), names })
             }
-            Lookup::CgroupPath { .. } | Lookup::Container { .. } | Lookup::Process { .. } => None,
+            Lookup::CgroupPath { .. }
+            | Lookup::Container { .. }
+            | Lookup::Claim { .. }
+            | Lookup::Process { .. } => None,
         }
     }
 
@@ -128,7 +131,10 @@ impl Programs {
             Lookup::Names { container, .. } => {
                 Some(Fact::Names { container: container.clone(), names: None })
             }
-            Lookup::CgroupPath { .. } | Lookup::Container { .. } | Lookup::Process { .. } => None,
+            Lookup::CgroupPath { .. }
+            | Lookup::Container { .. }
+            | Lookup::Claim { .. }
+            | Lookup::Process { .. } => None,
         }
     }
 

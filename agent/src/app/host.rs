@@ -26,7 +26,7 @@ pub fn run(
     loop {
         let mut inputs = Vec::new();
         match lookups.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
-            Ok(lookup @ Lookup::Container { .. }) => owners.ask(&lookup),
+            Ok(lookup @ (Lookup::Container { .. } | Lookup::Claim { .. })) => owners.ask(&lookup),
             Ok(lookup @ (Lookup::Program { .. } | Lookup::Names { .. })) => {
                 inputs.extend(programs.ask(lookup).map(Input::Fact));
             }

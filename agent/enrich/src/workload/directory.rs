@@ -35,6 +35,18 @@ struct KnownPod {
 enum Gone {
     Container(Text),
     Pod(Text, Source),
+    Claim(Text),
+}
+
+/// Whose a cgroup is that may have any name.
+#[derive(Debug)]
+struct Claim {
+    container: Text,
+    runtime: Text,
+    /// The container is gone, as its runtime's files say.
+    ended: bool,
+    /// The cgroup is gone, as an event said.
+    removed: bool,
 }
 
 /// See the module's head.
@@ -43,7 +55,7 @@ pub(crate) struct Directory {
     containers: Bounded<Text, KnownContainer>,
     pods: Bounded<Text, KnownPod>,
     /// Id and runtime of the container in a cgroup whose names do not tell it, by the cgroup's path.
-    claims: Bounded<Text, (Text, Text)>,
+    claims: Bounded<Text, Claim>,
     gone: VecDeque<(u64, Gone)>,
 }
 
@@ -85,15 +97,26 @@ impl Directory {
         if path.as_bytes().len() <= 1 {
             return;
         }
-        drop(self.claims.insert(path.clone(), (container.clone(), runtime.clone())));
+        let (container, runtime) = (container.clone(), runtime.clone());
+        drop(self.claims.insert(path.clone(), Claim { container, runtime, ended: false, removed: false }));
+    }
+
+    /// The cgroup with this path was removed. Events say so in their order, files of runtimes at any time: a claim ends
+    /// when both did, as events of the container may come after its files are gone.
+    pub(crate) fn cgroup_removed(&mut self, path: &Text) {
+        match self.claims.find_mut(path.clone()) {
+            Some(claim) if claim.ended => drop(self.claims.remove(path.clone())),
+            Some(claim) => claim.removed = true,
+            None => {}
+        }
     }
 
     /// The container in whose cgroup, or below it, this path lies: the innermost.
     pub(crate) fn claimed(&self, path: &[u8]) -> Option<Container> {
         let mut rest = path;
         while self.claims.len() > 0 && !rest.is_empty() {
-            if let Some((id, runtime)) = self.claims.find(Text::copy(rest)) {
-                let (id, runtime) = (id.clone(), runtime.clone());
+            if let Some(claim) = self.claims.find(Text::copy(rest)) {
+                let (id, runtime) = (claim.container.clone(), claim.runtime.clone());
                 return Some(Container { id, runtime, ..Container::default() });
             }
             rest = rest.get(..rest.iter().rposition(|byte| *byte == b'/')?)?;
@@ -122,14 +145,15 @@ impl Directory {
     pub(crate) fn container_gone(&mut self, id: &Text, source: Source, now_ns: u64) {
         // What was in its cgroup is remembered with the cgroup; who makes one of this name now is another.
         if source == Source::Oci {
-            let paths: Vec<Text> = self
-                .claims
-                .iter()
-                .filter(|(_, (container, _))| container == id)
-                .map(|(path, _)| path)
-                .collect();
-            for path in paths {
-                self.claims.remove(path);
+            let own = |(path, claim): (Text, &Claim)| (claim.container == *id).then_some(path);
+            for path in self.claims.iter().filter_map(own).collect::<Vec<Text>>() {
+                match self.claims.find_mut(path.clone()) {
+                    Some(claim) if !claim.removed => {
+                        claim.ended = true;
+                        self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), Gone::Claim(path)));
+                    }
+                    _ => drop(self.claims.remove(path)),
+                }
             }
         }
         if let Some(known) = self.containers.find_mut(id.clone())
@@ -156,6 +180,11 @@ impl Directory {
                     if self.containers.find(id.clone()).is_some_and(|known| known.gone) =>
                 {
                     self.containers.remove(id);
+                }
+                Some((_, Gone::Claim(path)))
+                    if self.claims.find(path.clone()).is_some_and(|claim| claim.ended) =>
+                {
+                    drop(self.claims.remove(path));
                 }
                 Some((_, Gone::Pod(uid, source))) => self.forget_part(uid, source),
                 _ => {}

@@ -118,6 +118,11 @@ impl Workloads {
         self.place(&RawCgroup { id: cgroup_id, ..RawCgroup::default() }, now_ns)
     }
 
+    /// What is known of a cgroup now.
+    pub(crate) fn now(&mut self, cgroup: &RawCgroup) -> Option<Arc<Workload>> {
+        self.known.find(Key { v1: cgroup.v1, id: cgroup.id }).map(|known| known.workload.clone())
+    }
+
     /// Takes the path of a cgroup; gives the workloads that follow from it, one per hierarchy.
     pub(crate) fn learn(&mut self, cgroup_id: u64, path: &Text) -> Vec<Arc<Workload>> {
         let mut changed = Vec::new();
@@ -184,6 +189,9 @@ impl Workloads {
     /// The cgroup was removed: what runs in it has ended, and late records of it are still to come.
     pub(crate) fn gone(&mut self, cgroup_id: u64, now_ns: u64) {
         self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), cgroup_id));
+        if let Some(known) = self.known.find(Key { v1: false, id: cgroup_id }) {
+            self.directory.cgroup_removed(&known.workload.path);
+        }
     }
 
     /// Lets event time pass.

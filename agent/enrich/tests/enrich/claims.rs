@@ -3,6 +3,7 @@
 use crate::kernel::{Proc, STEP_NS, event, feed};
 use crate::owners::facts;
 use hostward_enrich::{Config, Enricher, Fact, Input};
+use hostward_event::fact::Lookup;
 use hostward_event::workload::Source;
 use hostward_event::{Event, Text};
 use std::sync::Arc;
@@ -93,9 +94,84 @@ fn a_cgroup_of_the_same_name_is_no_containers_once_that_is_gone() {
     let gone = |source| Input::Fact(Fact::ContainerGone { id: "web".into(), source });
     feed(&mut enricher, &gone(Source::Cri));
     feed(&mut enricher, &gone(Source::Oci));
+    // Files are read before events of the same moment come.
+    let late = within(12, CGROUP, "srv", "web");
+    assert_eq!(container(&event(&mut enricher, &late.exec(3 * STEP_NS))), web());
+    feed(&mut enricher, &Proc::new(1, 5).cgroup(CGROUP, "/srv/web", true, 3 * STEP_NS));
     let new = within(11, CGROUP + 1, "srv", "web");
     feed(&mut enricher, &new.exec(3 * STEP_NS));
     feed(&mut enricher, &path_of(11, CGROUP + 1, "/srv/web"));
     assert_eq!(container(&event(&mut enricher, &new.open(4 * STEP_NS))), None);
     assert_eq!(container(&event(&mut enricher, &old.open(4 * STEP_NS))), web(), "its last words are its own");
+}
+
+/// The same in a pid namespace of its own, where it is the first.
+fn first(pid: u32, cgroup: u64, parent: &str, leaf: &str) -> Proc {
+    Proc { vpid: 1, ..within(pid, cgroup, parent, leaf) }
+}
+
+type Fed = (Vec<Arc<Event>>, Vec<Lookup>);
+
+fn asked(fed: &Fed) -> Vec<String> {
+    let claims = fed.1.iter().filter_map(|lookup| match lookup {
+        Lookup::Claim { leaf } => Some(leaf.to_string()),
+        _ => None,
+    });
+    claims.collect()
+}
+
+fn sent(fed: &Fed) -> &[Arc<Event>] {
+    &fed.0
+}
+
+#[test]
+fn a_process_apart_waits_until_its_cgroup_is_claimed() {
+    let mut enricher = enricher();
+    let process = first(10, CGROUP, "srv", "web");
+    let out = feed(&mut enricher, &process.exec(2 * STEP_NS));
+    assert_eq!((asked(&out), sent(&out).len()), (vec!["web".to_owned()], 0));
+    let out = feed(&mut enricher, &process.open(3 * STEP_NS));
+    assert_eq!((asked(&out).len(), sent(&out).len()), (0, 0), "asked once, in order behind the first");
+    assert_eq!(sent(&feed(&mut enricher, &told("web"))).len(), 0);
+    let out = feed(&mut enricher, &claim("/srv/web", "web")).0;
+    assert_eq!(out.iter().map(|event| event.kind().name()).collect::<Vec<_>>(), ["exec", "open"]);
+    assert!(out.iter().all(|event| container(event) == web() && !event.partial), "{out:?}");
+    // What comes after it knows at once.
+    let later = event(&mut enricher, &process.exit(4 * STEP_NS));
+    assert_eq!(container(&later), web());
+}
+
+#[test]
+fn a_process_apart_in_no_container_goes_on_when_that_is_known() {
+    let mut enricher = enricher();
+    let process = first(10, CGROUP, "user.slice", "bubble");
+    assert_eq!(sent(&feed(&mut enricher, &process.exec(2 * STEP_NS))).len(), 0);
+    let unknown = Input::Fact(Fact::ContainerUnknown { id: "bubble".into() });
+    let out = feed(&mut enricher, &unknown).0;
+    assert_eq!(out.len(), 1);
+    assert_eq!((container(&out[0]), out[0].partial), (None, false));
+    let out = feed(&mut enricher, &process.open(3 * STEP_NS));
+    assert_eq!((asked(&out).len(), sent(&out).len()), (0, 1), "not asked again");
+    // And when nobody answers it does not wait for ever.
+    let silent = first(11, CGROUP + 1, "user.slice", "silent");
+    assert_eq!(sent(&feed(&mut enricher, &silent.exec(4 * STEP_NS))).len(), 0);
+    let out = feed(&mut enricher, &Input::Tick(4 * STEP_NS + 2_000_000_001)).0;
+    assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn units_and_processes_of_the_host_do_not_wait() {
+    let mut enricher = enricher();
+    for (n, process) in [
+        first(10, CGROUP, "system.slice", "sandboxed.service"),
+        first(11, CGROUP + 1, "user-0.slice", "session-4.scope"),
+        Proc { vpid: 12, ..within(12, CGROUP + 2, "srv", "web") },
+        within(13, CGROUP + 3, "srv", "web"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let out = feed(&mut enricher, &process.exec((2 + n as u64) * STEP_NS));
+        assert_eq!((asked(&out).len(), sent(&out).len()), (0, 1), "{process:?}");
+    }
 }

@@ -22,13 +22,15 @@ pub(crate) struct Proc {
     pub(crate) parent_start: u64,
     pub(crate) path: String,
     pub(crate) euid: u32,
+    /// Its number in its own pid namespace; 0: not told.
+    pub(crate) vpid: u32,
     pub(crate) cgroup: RawCgroup,
 }
 
 impl Proc {
     pub(crate) fn new(pid: u32, start: u64) -> Self {
         let path = format!("/bin/p{pid}");
-        Self { pid, start, ppid: 0, parent_start: 0, path, euid: 0, cgroup: root() }
+        Self { pid, start, ppid: 0, parent_start: 0, path, euid: 0, vpid: 0, cgroup: root() }
     }
 
     pub(crate) fn child_of(parent: &Self, pid: u32, start: u64) -> Self {
@@ -85,6 +87,7 @@ impl Proc {
             creds: self.creds(),
             exe: Inode { ino: 9, nlink: 1, ..Inode::default() },
             sid: self.pid,
+            vpid: self.vpid,
             cgroup: self.cgroup.clone(),
             ..RawExec::default()
         };

@@ -290,13 +290,15 @@ pub const TABLE: &[Spec] = &[
             p("type", 2, Form::Text),
             p("flags", 3, Form::Flags(names::MOUNT)),
         ],
-    ),
+    )
+    .asked(),
     call(
         EventKind::Umount2,
         Group::Privilege,
         "change",
         &[p("name", 0, Form::Path(Base::Cwd)), p("flags", 1, Form::Flags(names::UMOUNT))],
-    ),
+    )
+    .asked(),
     call(
         EventKind::PivotRoot,
         Group::Privilege,
@@ -315,7 +317,8 @@ pub const TABLE: &[Spec] = &[
             p("to_path", 3, Form::Path(Base::Dir(2))),
             p("flags", 4, Form::Hex),
         ],
-    ),
+    )
+    .asked(),
     call(
         EventKind::OpenTree,
         Group::Privilege,
@@ -342,7 +345,8 @@ pub const TABLE: &[Spec] = &[
         Group::Privilege,
         "change",
         &[p("dirfd", 0, Form::Dirfd), p("path", 1, Form::Path(Base::Dir(0))), p("flags", 2, Form::Hex)],
-    ),
+    )
+    .asked(),
     call(EventKind::Setuid, Group::Privilege, "change", &[p("uid", 0, Form::User)]),
     call(EventKind::Setgid, Group::Privilege, "change", &[p("gid", 0, Form::Group)]),
     call(
@@ -590,7 +594,8 @@ pub const TABLE: &[Spec] = &[
         ],
     )
     .asked(),
-    call(EventKind::Bind, Group::Network, "start", &[p("addr", 1, Form::Address(2)), p("fd", 0, Form::Fd)]),
+    call(EventKind::Bind, Group::Network, "start", &[p("addr", 1, Form::Address(2)), p("fd", 0, Form::Fd)])
+        .asked(),
     call(EventKind::Listen, Group::Network, "start", &[p("fd", 0, Form::Fd), p("backlog", 1, Form::Int)]),
     call(EventKind::Accept, Group::Network, "start", &[p("fd", 6, Form::Fd), p("tuple", 6, Form::Tuple)])
         .when(When::Succeeded)

@@ -45,7 +45,7 @@ use question::{Question, Teller, answer_all, rest};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -119,10 +119,21 @@ impl Runtimes {
 
     /// Asks all sources that may know a container. Never waits; other questions are not for this.
     pub fn ask(&self, lookup: &Lookup) {
-        let Lookup::Container { id, runtime, pod_uid, .. } = lookup else { return };
-        let last =
-            LastResort { id: id.clone(), pod_uid: pod_uid.clone(), since: Instant::now(), denied: false };
         let disk = self.disk.as_ref().map(|(asks, _)| asks.clone());
+        let (id, runtime, pod_uid) = match lookup {
+            Lookup::Container { id, runtime, pod_uid, .. } => (id, runtime, pod_uid),
+            Lookup::Claim { leaf } => {
+                // Containers of sockets have cgroups that are known by their names.
+                let last = LastResort::of_cgroup(leaf);
+                if disk.is_none_or(|disk| disk.try_send(last).is_err()) {
+                    // When there is no room the wait for it ends by itself.
+                    let _ = self.facts.try_send(Fact::ContainerUnknown { id: leaf.clone() });
+                }
+                return;
+            }
+            _ => return,
+        };
+        let last = LastResort::of_container(id, pod_uid);
         let question = Question::new(last, disk, self.facts.clone());
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         for source in

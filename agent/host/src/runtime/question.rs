@@ -132,7 +132,6 @@ impl Drop for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     /// A runtime that does not know, or that is away.
     #[derive(Clone)]
@@ -150,12 +149,7 @@ mod tests {
     fn last_resort<T: Teller>(runtime: &T) -> LastResort {
         let (disk, mut asked) = mpsc::channel(1);
         let (facts, _told) = mpsc::channel(1);
-        let last = LastResort {
-            id: Text::from_static("web"),
-            pod_uid: Text::EMPTY,
-            since: Instant::now(),
-            denied: false,
-        };
+        let last = LastResort::of_container(&Text::from_static("web"), &Text::EMPTY);
         let runner = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runner.block_on(answer(runtime.clone(), Question::new(last, Some(disk), facts)));
         asked.try_recv().unwrap()

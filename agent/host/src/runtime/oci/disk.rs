@@ -9,14 +9,19 @@ use crate::cgroups::Hierarchies;
 use hostward_event::Text;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Directories that are no container's, as containerd has one for each of its namespaces.
 const MAX_NAMESPACES: usize = 256;
 /// How often files are read that make no sense: they may be half written.
 const TRIES: u8 = 5;
+/// How long what was read of a container that is gone is remembered: questions may come late.
+const REMEMBER: Duration = Duration::from_secs(60);
+/// Most that are remembered.
+const MAX_REMEMBERED: usize = 1_024;
 /// What a container's directory holds, and who wrote it.
 const STATES: [(&str, &str); 2] = [("state.json", "runc"), ("status", "crun")];
 
@@ -52,6 +57,35 @@ pub(super) struct RootReport {
     pub(super) fault: Option<String>,
 }
 
+/// A state that was read before the next look.
+#[derive(Debug)]
+pub(super) struct Early {
+    id: String,
+    place: Arc<Place>,
+    read: (Found, State),
+}
+
+impl Early {
+    /// Both are of one container.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.id == other.id && self.place == other.place
+    }
+}
+
+/// A file that is a container's state.
+pub(super) fn is_state(name: &str) -> bool {
+    STATES.iter().any(|(file, _)| *file == name)
+}
+
+/// Reads the state in a directory of a root, if there is one.
+pub(super) fn read_early(path: &Path, below: &str) -> Option<Early> {
+    let root = Root::open(path).ok()?;
+    let id = below.rsplit('/').next().filter(|id| is_id(id))?;
+    let place = place(path, &root, below, root.inode(below)?)?;
+    let read = read(&place, id, &Text::EMPTY)?;
+    Some(Early { id: id.to_owned(), place, read })
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -59,6 +93,8 @@ pub(super) struct Disk {
     most: usize,
     watch: Watch,
     known: BTreeMap<String, Known>,
+    /// What was read lately, the oldest first: it may be asked for when the files are gone.
+    lately: VecDeque<(Instant, String, Arc<(Found, State)>)>,
     hierarchies: Hierarchies,
     pub(super) reports: BTreeMap<PathBuf, RootReport>,
 }
@@ -67,13 +103,17 @@ impl Disk {
     pub(super) fn new(roots: &[PathBuf], most: usize, watch: Watch) -> Self {
         let hierarchies = Hierarchies::read(Path::new("/proc"));
         let (known, reports) = (BTreeMap::new(), BTreeMap::new());
-        Self { roots: roots.to_vec(), most, watch, known, hierarchies, reports }
+        let lately = VecDeque::new();
+        Self { roots: roots.to_vec(), most, watch, known, lately, hierarchies, reports }
     }
 
     /// Looks what is there, and tells what is new of those of whom nobody else tells, and what is gone.
     pub(super) fn scan(&mut self) -> Vec<Fact> {
-        let (mut places, ambiguous) = self.places();
         let mut out = Vec::new();
+        for early in self.watch.early() {
+            self.met(early, &mut out);
+        }
+        let (mut places, ambiguous) = self.places();
         let gone: Vec<(String, Known)> =
             self.known.extract_if(.., |id, known| places.get(id) != Some(&known.place)).collect();
         for (id, known) in gone {
@@ -92,8 +132,8 @@ impl Disk {
             let tries = 1 + tried.get(&id).map_or(0, |known| known.tries);
             let told = tried.get(&id).and_then(|known| known.told.clone());
             self.known.insert(id.clone(), Known { place, maker, tries, told });
-            if let Some((found, state)) = found.filter(|_| maker == Some(Maker::Nobody)) {
-                self.tell(&id, found, &state, &mut out);
+            if let Some(read) = found {
+                self.first(id, read, &mut out);
             }
         }
         for (place, count) in ambiguous {
@@ -112,8 +152,10 @@ impl Disk {
     pub(super) fn find(&mut self, asked: &LastResort) -> Option<Vec<Fact>> {
         let id = str::from_utf8(asked.id.as_bytes()).ok()?;
         let place = self.known.get(id).map(|known| known.place.clone());
-        let place = place.or_else(|| self.beyond(id))?;
-        let (mut found, state) = read(&place, id, &asked.pod_uid)?;
+        let place = place.or_else(|| self.beyond(id));
+        let (mut found, state) = place
+            .and_then(|place| read(&place, id, &asked.pod_uid))
+            .or_else(|| self.remembered(id, asked))?;
         match found.maker {
             Maker::Engine => return None,
             Maker::Cri if asked.denied || found.pod.is_none() => return None,
@@ -131,6 +173,46 @@ impl Disk {
         let mut out = Vec::new();
         self.tell(id, found, &state, &mut out);
         Some(out)
+    }
+
+    /// A state that was read as soon as it was there; its container may be gone by now.
+    fn met(&mut self, early: Early, out: &mut Vec<Fact>) {
+        let Early { id, place, read } = early;
+        let same = self.known.get(&id).is_some_and(|known| known.place == place && known.maker.is_some());
+        if same || self.known.len() >= self.most {
+            return;
+        }
+        let told = self.known.remove(&id).and_then(|known| known.told);
+        self.known.insert(id.clone(), Known { place, maker: Some(read.0.maker), tries: 1, told });
+        self.first(id, read, out);
+    }
+
+    /// What is done with a container that is new.
+    fn first(&mut self, id: String, read: (Found, State), out: &mut Vec<Fact>) {
+        if read.0.maker == Maker::Nobody {
+            self.tell(&id, read.0, &read.1, out);
+        } else {
+            self.remember(id, read);
+        }
+    }
+
+    fn remember(&mut self, id: String, read: (Found, State)) {
+        let now = Instant::now();
+        let old = |at: &Instant| now.duration_since(*at) > REMEMBER;
+        while self.lately.len() >= MAX_REMEMBERED || self.lately.front().is_some_and(|(at, ..)| old(at)) {
+            self.lately.pop_front();
+        }
+        self.lately.push_back((now, id, Arc::new(read)));
+    }
+
+    /// A container whose files are gone, as they were.
+    fn remembered(&self, id: &str, asked: &LastResort) -> Option<(Found, State)> {
+        let (_, _, read) = self.lately.iter().rev().find(|(_, known, _)| known == id)?;
+        let (mut found, state) = (read.0.clone(), read.1.clone());
+        if found.facts.pod_uid.is_empty() {
+            found.facts.pod_uid = asked.pod_uid.clone();
+        }
+        Some((found, state))
     }
 
     /// One that was there when no more were followed.
@@ -153,14 +235,15 @@ impl Disk {
         if let Some(known) = self.known.get_mut(id) {
             known.told = Some(facts.pod_uid.clone());
         }
-        if maker == Maker::Nobody
-            && let Some((cgroup_id, path)) = self.cgroup(state)
-        {
-            let (container, runtime) = (facts.id.clone(), facts.runtime.clone());
-            out.push(Fact::CgroupContainer { cgroup_id, path, container, runtime });
-        }
+        let claim =
+            (maker == Maker::Nobody).then(|| self.cgroup(state)).flatten().map(|(cgroup_id, path)| {
+                let (container, runtime) = (facts.id.clone(), facts.runtime.clone());
+                Fact::CgroupContainer { cgroup_id, path, container, runtime }
+            });
         out.extend(pod.map(|pod| Fact::Pod(Arc::new(pod))));
         out.push(Fact::Container(Arc::new(facts)));
+        // Last, as events that wait for it then go out with the facts.
+        out.extend(claim);
     }
 
     /// Id and path of the cgroup that the runtime made.
@@ -203,7 +286,7 @@ impl Disk {
                 }
             };
             self.reports.insert(path.clone(), RootReport::default());
-            for (id, place) in below(path, &root, self.most, &mut self.watch, &self.known) {
+            for (id, place) in below(path, &root, self.most, &self.watch, &self.known) {
                 if let Some(other) = places.get(&id).filter(|other| **other != place) {
                     twice.insert((other.root.clone(), id));
                 } else {
@@ -225,7 +308,7 @@ fn below(
     path: &Path,
     root: &Root,
     most: usize,
-    watch: &mut Watch,
+    watch: &Watch,
     known: &BTreeMap<String, Known>,
 ) -> Vec<(String, Arc<Place>)> {
     let same = |id: &str, below: &str, ino: u64| {
@@ -244,7 +327,7 @@ fn below(
         if spaces > MAX_NAMESPACES || found.len() > most {
             continue;
         }
-        watch.directory(&path.join(&name));
+        watch.directory(path, &name);
         if let Some(place) = place(path, root, &name, ino) {
             found.push((name, place));
             continue;
@@ -253,7 +336,7 @@ fn below(
             let below = format!("{name}/{id}");
             let mut there = same(&id, &below, ino).or_else(|| place(path, root, &below, ino));
             if there.is_none() {
-                watch.directory(&path.join(&below));
+                watch.directory(path, &below);
                 there = place(path, root, &below, ino);
             }
             found.extend(there.map(|place| (id, place)));

@@ -22,7 +22,7 @@ pub(super) enum Maker {
 }
 
 /// What the files of one container tell.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) maker: Maker,
     pub(super) facts: ContainerFacts,

@@ -51,6 +51,13 @@ impl Root {
         openat2(self.0.as_fd(), below, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), within()).is_ok()
     }
 
+    /// Inode of a directory in it.
+    pub(super) fn inode(&self, below: &str) -> Option<u64> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat2(self.0.as_fd(), below, flags, Mode::empty(), within()).ok()?;
+        Some(fstat(&fd).ok()?.st_ino)
+    }
+
     /// A file in it, through no link.
     pub(super) fn read(&self, below: &str) -> io::Result<Vec<u8>> {
         content(openat2(self.0.as_fd(), below, FILE, Mode::empty(), within())?)

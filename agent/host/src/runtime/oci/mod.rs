@@ -8,12 +8,14 @@
 //! The state directories are watched. A container that is nobody else's is told when its state is written, which
 //! is before its first program runs, together with its cgroup: its name may be any. One of a pod is told only when
 //! somebody asks and no socket of CRI answers, as these files lack the labels of the pod. One of Docker or Podman is not
-//! told at all: its name and image are not there. Files are read on a thread that may block, never on the event path.
+//! told at all: its name and image are not there. Files are read on threads that may block, never on the event path: a new
+//! state at once when it appears, the rest at the next look.
 //!
 //! # What can go wrong
 //! - *Two containers with one id*, in two namespaces of containerd or two directories: neither is told.
 //! - *Two containers in one cgroup*, of which runc warns: what runs in it counts as the later one's.
-//! - *A container that is gone within some milliseconds*: it may be gone before it is read.
+//! - *A container that is gone within some milliseconds*: what was read of it is remembered for a minute; it may be gone
+//!   before it is read.
 //! - *A directory or file that others than root may write, a link, a file over 1 MiB*: not read.
 //! - *A bundle on a filesystem that hangs*: this source hangs and says so; nothing else does.
 //!
@@ -37,6 +39,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use watch::Watch;
 
 /// A container that was just met may have no state yet for so long.
 const MAKING: Duration = Duration::from_millis(350);
@@ -58,6 +61,20 @@ pub(super) struct LastResort {
     pub(super) denied: bool,
 }
 
+impl LastResort {
+    /// A container by its full id.
+    pub(super) fn of_container(id: &Text, pod_uid: &Text) -> Self {
+        let (id, pod_uid, since) = (id.clone(), pod_uid.clone(), Instant::now());
+        Self { id, pod_uid, since, denied: false }
+    }
+
+    /// What may run in a cgroup of this name.
+    pub(super) fn of_cgroup(leaf: &Text) -> Self {
+        let (id, since) = (leaf.clone(), Instant::now());
+        Self { id, pod_uid: Text::EMPTY, since, denied: false }
+    }
+}
+
 /// Follows the directories until nobody takes facts any more.
 pub(super) async fn run(
     config: RuntimeConfig,
@@ -65,8 +82,8 @@ pub(super) async fn run(
     board: Board,
     mut asked: mpsc::Receiver<LastResort>,
 ) {
-    let (watch, changes) = watch::start();
-    let mut disk = Disk::new(&config.state_dirs, config.max_containers, watch);
+    let watch = Ending(Watch::start());
+    let mut disk = Disk::new(&config.state_dirs, config.max_containers, watch.0.clone());
     let mut waiting: Vec<LastResort> = Vec::new();
     let mut boards = Boards { board, shown: BTreeSet::new() };
     loop {
@@ -80,10 +97,19 @@ pub(super) async fn run(
         boards.show(&disk);
         let pause = if waiting.is_empty() { Duration::from_millis(config.poll_ms) } else { LOOK_AGAIN };
         tokio::select! {
-            () = changes.next() => {}
+            () = watch.0.changed() => {}
             () = tokio::time::sleep(pause) => {}
             got = asked.recv_many(&mut waiting, AT_ONCE), if waiting.len() < AT_ONCE => if got == 0 { return },
         }
+    }
+}
+
+/// Ends the listener with the task.
+struct Ending(Watch);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

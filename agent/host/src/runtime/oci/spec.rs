@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 const PRIVILEGED: [&str; 3] = ["CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO"];
 
 /// What the state tells.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) bundle: String,
     /// Annotations; crun's state has none.

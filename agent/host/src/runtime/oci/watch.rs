@@ -1,16 +1,28 @@
-//! Hearing at once that a directory changed: inotify(7).
+//! Hearing at once that a directory changed, by inotify(7), and reading what came there before it is gone again.
 //!
-//! Where it cannot be had (its instances and watches are few, and others want them) the directories are looked at
+//! A container of a moment has its state on disk for some milliseconds only. So a thread of its own waits for nothing
+//! else, reads a state as soon as its name appears, and keeps it until the next look takes it.
+//!
+//! Where inotify cannot be had (its instances and watches are few, and others want them) the directories are looked at
 //! every now and then all the same.
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use std::collections::BTreeMap;
+use super::disk::{Early, is_state, read_early};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::process::setpriority_process;
+use std::collections::{BTreeMap, VecDeque};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use tokio::net::unix::pipe::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// Directories that are watched at the same time, beside the roots.
 const MAX_WATCHES: usize = 1_024;
+/// States that were read and not yet taken.
+const MAX_EARLY: usize = 1_024;
+
+/// Nice value of the thread that listens.
+const URGENT: i32 = -10;
 
 const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
@@ -23,79 +35,162 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
 const COMES: WatchFlags =
     WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(WatchFlags::ONLYDIR).union(WatchFlags::DONT_FOLLOW);
 
-/// What is watched.
-#[derive(Debug)]
-pub(super) struct Watch {
-    inotify: Option<OwnedFd>,
-    directories: BTreeMap<PathBuf, i32>,
+/// A watched directory: the root it lies in, and the way from there; empty for the root itself.
+#[derive(Clone, Debug)]
+struct Place {
+    root: PathBuf,
+    below: String,
 }
 
-/// Waits for changes.
-#[derive(Debug)]
-pub(super) struct Changes(Option<Receiver>);
+#[derive(Debug, Default)]
+struct Shared {
+    places: BTreeMap<i32, Place>,
+    watches: BTreeMap<PathBuf, i32>,
+    early: VecDeque<Early>,
+    /// Nobody looks any more.
+    ended: bool,
+}
 
-/// Both ends.
-pub(super) fn start() -> (Watch, Changes) {
-    let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok();
-    let copy = inotify.as_ref().and_then(|fd| fd.try_clone().ok());
-    // It is read as a pipe is, and this is the type for that whose use is safe.
-    let changes = copy.and_then(|fd| Receiver::from_owned_fd_unchecked(fd).ok());
-    (Watch { inotify, directories: BTreeMap::new() }, Changes(changes))
+/// What is watched. Clones are of the same.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    inotify: Option<Arc<OwnedFd>>,
+    shared: Arc<Mutex<Shared>>,
+    changed: Arc<Notify>,
 }
 
 impl Watch {
-    /// Watches a root, or as long as it is not there what is above it.
-    pub(super) fn root(&mut self, path: &Path) {
-        let Some(inotify) = &self.inotify else { return };
-        if inotify::add_watch(inotify, path, CHANGES).is_err()
-            && let Some(above) = path.ancestors().skip(1).find(|above| above.is_dir())
-        {
-            let _ = inotify::add_watch(inotify, above, COMES | WatchFlags::MASK_ADD);
+    /// Starts the thread that listens.
+    pub(super) fn start() -> Self {
+        let inotify = inotify::init(CreateFlags::CLOEXEC).ok().map(Arc::new);
+        let watch = Self { inotify, shared: Arc::default(), changed: Arc::default() };
+        let listener = watch.clone();
+        let thread = std::thread::Builder::new().name("oci-watch".to_owned());
+        match thread.spawn(move || listener.listen()) {
+            Ok(_) => watch,
+            Err(_) => Self { inotify: None, ..watch },
         }
     }
 
-    /// Watches a directory until [`Watch::forget`], or until it is gone.
-    pub(super) fn directory(&mut self, path: &Path) {
+    /// Watches a root, or as long as it is not there what is above it.
+    pub(super) fn root(&self, path: &Path) {
         let Some(inotify) = &self.inotify else { return };
-        if self.directories.contains_key(path) {
+        match inotify::add_watch(inotify, path, CHANGES) {
+            Ok(watch) => {
+                let place = Place { root: path.to_owned(), below: String::new() };
+                self.shared().places.insert(watch, place);
+            }
+            Err(_) => {
+                if let Some(above) = path.ancestors().skip(1).find(|above| above.is_dir()) {
+                    let _ = inotify::add_watch(inotify, above, COMES | WatchFlags::MASK_ADD);
+                }
+            }
+        }
+    }
+
+    /// Watches a directory of a root until [`Watch::forget`], or until it is gone.
+    pub(super) fn directory(&self, root: &Path, below: &str) {
+        let Some(inotify) = &self.inotify else { return };
+        let path = root.join(below);
+        let mut shared = self.shared();
+        if shared.watches.contains_key(&path) {
             return;
         }
-        if self.directories.len() >= MAX_WATCHES {
-            self.directories.retain(|path, _| path.exists());
+        if shared.watches.len() >= MAX_WATCHES {
+            shared.watches.retain(|path, _| path.exists());
+            let kept: Vec<i32> = shared.watches.values().copied().collect();
+            shared.places.retain(|watch, place| place.below.is_empty() || kept.contains(watch));
         }
-        if self.directories.len() < MAX_WATCHES
-            && let Ok(watch) = inotify::add_watch(inotify, path, CHANGES)
+        if shared.watches.len() < MAX_WATCHES
+            && let Ok(watch) = inotify::add_watch(inotify, &path, CHANGES)
         {
-            self.directories.insert(path.to_owned(), watch);
+            shared.watches.insert(path, watch);
+            shared.places.insert(watch, Place { root: root.to_owned(), below: below.to_owned() });
         }
     }
 
     /// Nothing more is expected in it.
-    pub(super) fn forget(&mut self, path: &Path) {
-        if let (Some(inotify), Some(watch)) = (&self.inotify, self.directories.remove(path)) {
+    pub(super) fn forget(&self, path: &Path) {
+        let watch = self.shared().watches.remove(path);
+        if let (Some(inotify), Some(watch)) = (&self.inotify, watch) {
+            self.shared().places.remove(&watch);
             // The kernel has forgotten one that is gone.
             let _ = inotify::remove_watch(inotify, watch);
         }
     }
-}
 
-impl Changes {
+    /// Takes the states that were read since.
+    pub(super) fn early(&self) -> Vec<Early> {
+        self.shared().early.drain(..).collect()
+    }
+
     /// Returns when something changed; never, where that cannot be heard.
-    pub(super) async fn next(&self) {
-        let Some(fd) = &self.0 else { return std::future::pending().await };
-        let mut chunk = [0_u8; 4096];
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Ends the thread, at the next change at the latest.
+    pub(super) fn end(&self) {
+        self.shared().ended = true;
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self) {
+        let Some(inotify) = &self.inotify else { return };
+        // A container may be there for less time than this thread would otherwise wait for its turn. Where that is not
+        // allowed it goes on as it is.
+        let _ = setpriority_process(None, URGENT);
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(inotify, &mut buffer);
         loop {
-            if fd.readable().await.is_err() {
-                return std::future::pending().await;
-            }
-            // What changed is seen by looking; here all that was heard so far is put away.
-            let mut heard = false;
-            while fd.try_read(&mut chunk).is_ok_and(|got| got > 0) {
-                heard = true;
-            }
-            if heard {
+            let heard = match events.next() {
+                Ok(event) => {
+                    let name = event.file_name().and_then(|name| name.to_str().ok());
+                    name.map(|name| (event.wd(), name.to_owned(), event.events().contains(ReadFlags::ISDIR)))
+                }
+                Err(rustix::io::Errno::INTR) => None,
+                Err(_) => return,
+            };
+            if self.shared().ended {
                 return;
             }
+            if let Some((watch, name, is_dir)) = heard {
+                self.heard(watch, &name, is_dir);
+            }
+            if events.is_buffer_empty() {
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// Something of this name changed: a state, or a directory in which one will be.
+    fn heard(&self, watch: i32, name: &str, is_dir: bool) {
+        if !is_dir && !is_state(name) {
+            return;
+        }
+        let Some(place) = self.shared().places.get(&watch).cloned() else { return };
+        if !is_dir {
+            return self.keep(read_early(&place.root, &place.below));
+        }
+        let below = if place.below.is_empty() { name.to_owned() } else { format!("{}/{name}", place.below) };
+        if below.matches('/').count() < 2 {
+            self.directory(&place.root, &below);
+            // It may have come before the watch did.
+            self.keep(read_early(&place.root, &below));
+        }
+    }
+
+    fn keep(&self, early: Option<Early>) {
+        let Some(early) = early else { return };
+        let mut shared = self.shared();
+        if shared.early.len() >= MAX_EARLY {
+            shared.early.pop_front();
+        }
+        if shared.early.iter().all(|known| !known.is_of(&early)) {
+            shared.early.push_back(early);
         }
     }
 }
