@@ -28,6 +28,7 @@ impl Table {
     /// Links a living process to its parent, by way of those ancestors that have ended.
     pub(super) fn relink(&mut self, pid: u32, parent: Option<Link>) {
         let (kin, link) = self.trace(parent);
+        self.epoch += 1;
         let Some(entry) = self.living.find_mut(pid) else { return };
         entry.kin = kin;
         let old = std::mem::replace(&mut entry.link, link);
@@ -56,6 +57,7 @@ impl Table {
     /// Lets the children of a process that leaves the table take its snapshot and its own ancestors
     /// over, so that their lineage stays whole.
     pub(super) fn hand_over(&mut self, parent: &Entry) {
+        self.changed(parent.identity.pid);
         for pid in self.children.remove(&parent.identity.pid).unwrap_or_default() {
             let Some(child) = self.living.find_mut(pid) else { continue };
             if child.link.is_some_and(|link| link.leads_to(parent.identity)) {
@@ -72,6 +74,7 @@ impl Table {
     /// Gives the children of `pid` anew what they inherited, after something better was learnt of
     /// it; and so on downwards.
     pub(super) fn refresh_children(&mut self, pid: u32) {
+        self.changed(pid);
         let mut todo = vec![pid];
         let mut seen = HashSet::new();
         while let Some(pid) = todo.pop() {

@@ -60,8 +60,9 @@ impl Table {
                 self.admit(entry, standing);
             }
             Standing::Living => {
-                if let Some(entry) = self.living.find_mut(task.pid) {
-                    entry.observe(Observed::of(task, workload.clone(), at_ns));
+                let observed = Observed::of(task, workload.clone(), at_ns);
+                if self.living.find_mut(task.pid).is_some_and(|entry| entry.observe(observed)) {
+                    self.changed(task.pid);
                 }
             }
             Standing::Ended => {}
@@ -149,6 +150,7 @@ impl Table {
                 if let Some(entry) = self.living.find_mut(task.pid) {
                     entry.succeed(process, at_ns);
                 }
+                self.changed(task.pid);
             }
             Standing::Ended => {
                 if let Some(entry) = self.ended.get_mut(&identity) {
