@@ -99,7 +99,7 @@ mod tests {
             source: None,
             tid: 0,
             process: None,
-            lineage: Vec::new(),
+            lineage: Arc::default(),
             session_leader: None,
             around: Arc::new(Surroundings::default()),
             body: Body::Fork,

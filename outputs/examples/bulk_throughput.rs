@@ -214,7 +214,7 @@ fn event(sequence: u64) -> Arc<Event> {
         source: None,
         tid: 7,
         process: Some(Arc::new(process)),
-        lineage: Vec::new(),
+        lineage: Arc::default(),
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,

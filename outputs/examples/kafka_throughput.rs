@@ -197,7 +197,7 @@ fn event(sequence: u64) -> Arc<Event> {
         source: None,
         tid: 1_000,
         process: Some(Arc::new(process)),
-        lineage: Vec::new(),
+        lineage: Arc::default(),
         session_leader: None,
         around: Arc::new(around),
         body: Body::Exec { killed: false },

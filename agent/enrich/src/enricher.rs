@@ -367,7 +367,7 @@ impl Enricher {
             source: None,
             tid: 0,
             process,
-            lineage: Vec::new(),
+            lineage: Arc::default(),
             session_leader: None,
             around: self.around.clone(),
             body,

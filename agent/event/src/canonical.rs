@@ -123,7 +123,7 @@ struct Loaded {
 /// User and group ids that an event shows.
 fn ids(event: &Event) -> (Vec<u32>, Vec<u32>) {
     let (mut uids, mut gids) = (Vec::new(), Vec::new());
-    for process in event.process.iter().chain(&event.lineage).chain(&event.session_leader) {
+    for process in event.process.iter().chain(event.lineage.iter()).chain(&event.session_leader) {
         let creds = &process.creds;
         uids.extend([creds.uid, creds.suid, creds.euid, creds.fsuid, process.loginuid, process.exe.uid]);
         gids.extend([creds.gid, creds.sgid, creds.egid, creds.fsgid, process.exe.gid]);
@@ -221,7 +221,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         source: loaded.source,
         tid: loaded.tid,
         process,
-        lineage,
+        lineage: lineage.into(),
         session_leader,
         around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users }),
         body: loaded.body,

@@ -73,8 +73,8 @@ pub struct Event {
     pub tid: u32,
     /// The process that acted (for a fork the child).
     pub process: Option<Arc<Process>>,
-    /// Its ancestors, the parent first.
-    pub lineage: Vec<Arc<Process>>,
+    /// Its ancestors, the parent first. Shared by the events of all children of that parent.
+    pub lineage: Arc<[Arc<Process>]>,
     /// The session leader, when known.
     pub session_leader: Option<Arc<Process>>,
     /// Machine, agent, names.

@@ -168,7 +168,7 @@ impl Masker {
         masked
     }
 
-    fn lineage(&self, lineage: &[Arc<Process>], remembered: &mut Remembered) -> Option<Vec<Arc<Process>>> {
+    fn lineage(&self, lineage: &[Arc<Process>], remembered: &mut Remembered) -> Option<Arc<[Arc<Process>]>> {
         let mut changed: Option<Vec<Arc<Process>>> = None;
         for (at, process) in lineage.iter().enumerate() {
             if let Some(masked) = self.process(process, remembered)
@@ -177,7 +177,7 @@ impl Masker {
                 *place = masked;
             }
         }
-        changed
+        changed.map(Into::into)
     }
 
     fn body(&self, body: &Body) -> Option<Body> {
@@ -216,7 +216,7 @@ impl Masker {
     /// A rule's message may show arguments of any process of the event. What is masked there is
     /// masked here too, and the message is searched as free text besides.
     fn alert(&self, alert: &Arc<Alert>, event: &Event) -> Option<Arc<Alert>> {
-        let processes = event.process.iter().chain(&event.lineage).chain(&event.session_leader);
+        let processes = event.process.iter().chain(event.lineage.iter()).chain(&event.session_leader);
         let changes = processes.flat_map(|process| {
             let mut changes = args::changes(process, &self.names, &self.patterns);
             let variables = args::as_arguments(&process.environment);

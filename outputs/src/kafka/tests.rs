@@ -17,7 +17,7 @@ fn batch(sequence: u64) -> Batch {
         source: None,
         tid: 0,
         process: None,
-        lineage: Vec::new(),
+        lineage: Arc::default(),
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,

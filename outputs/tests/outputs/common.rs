@@ -23,7 +23,7 @@ pub(crate) fn telemetry_of(sequence: u64, filler: usize) -> Arc<Event> {
         source: None,
         tid: 7,
         process: Some(Arc::new(process)),
-        lineage: Vec::new(),
+        lineage: Arc::default(),
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Fork,

@@ -274,7 +274,7 @@ impl Events {
             }),
             tid: pid,
             process: Some(process),
-            lineage: vec![parent, Arc::clone(&leader)],
+            lineage: [parent, Arc::clone(&leader)].into(),
             session_leader: Some(leader),
             around: Arc::clone(&self.around),
             body,

@@ -90,7 +90,7 @@ impl Feed {
             source: None,
             tid: 7,
             process: Some(Arc::new(process)),
-            lineage: Vec::new(),
+            lineage: Arc::default(),
             session_leader: None,
             around: Arc::clone(&self.around),
             body: Body::Fork,

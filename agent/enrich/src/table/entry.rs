@@ -1,8 +1,10 @@
 //! One process of the table.
 
+use super::Lineage;
 use crate::image::{Grade, Identity, Image, Observed};
 use hostward_event::process::Process;
 use hostward_event::workload::Workload;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// How many former images are kept. Two cover a wrapper that execs a wrapper; a third exec within
@@ -55,13 +57,33 @@ pub(crate) struct Entry {
     /// Ancestors that have ended, nearest first, up to the one that `link` leads to.
     pub kin: Vec<Arc<Process>>,
     pub link: Option<Link>,
+    /// The process and its ancestors, and the table's epoch in which they were found.
+    line: RefCell<Option<(u64, Lineage)>>,
 }
 
 impl Entry {
-    pub(crate) fn new(identity: Identity, process: Process, grade: Grade) -> Self {
+    pub(crate) fn new(identity: Identity, process: impl Into<Arc<Process>>, grade: Grade) -> Self {
+        let process = process.into();
         let link = Link::by_pid(process.ppid, identity);
-        let now = Image { process: Arc::new(process), since_ns: 0, grade };
-        Self { identity, now, past: Vec::new(), observed: None, forked: false, kin: Vec::new(), link }
+        let now = Image { process, since_ns: 0, grade };
+        let (past, kin, line) = (Vec::new(), Vec::new(), RefCell::default());
+        Self { identity, now, past, observed: None, forked: false, kin, link, line }
+    }
+
+    /// The process and its ancestors, if that is still right: of itself it may have become another image since.
+    pub(crate) fn kept_line(&self, epoch: u64) -> Option<Lineage> {
+        let line = self.line.borrow();
+        let (kept_in, line) = line.as_ref()?;
+        let is_own = line.first().is_some_and(|own| Arc::ptr_eq(own, &self.now.process));
+        (*kept_in == epoch && is_own).then(|| line.clone())
+    }
+
+    pub(crate) fn keep_line(&self, epoch: u64, line: Lineage) {
+        self.line.replace(Some((epoch, line)));
+    }
+
+    pub(crate) fn forget_line(&self) {
+        self.line.replace(None);
     }
 
     /// What the process was at that time, or the oldest that is known of it.
@@ -93,14 +115,17 @@ impl Entry {
         self.apply_observed();
     }
 
-    /// Takes in what a record of `observed.at_ns` says, unless something later said it already.
-    pub(crate) fn observe(&mut self, observed: Observed) {
+    /// Takes in what a record of `observed.at_ns` says, unless something later said it already. True when the
+    /// process is not what it was.
+    pub(crate) fn observe(&mut self, observed: Observed) -> bool {
         let latest = self.observed.as_ref().map_or(0, |seen| seen.at_ns).max(self.now.since_ns);
-        if observed.at_ns >= latest && observed.differs(&self.now.process) {
+        let is_news = observed.at_ns >= latest && observed.differs(&self.now.process);
+        if is_news {
             let observed = observed.detached();
             observed.apply(Arc::make_mut(&mut self.now.process));
             self.observed = Some(observed);
         }
+        is_news
     }
 
     pub(crate) fn apply_observed(&mut self) {

@@ -3,7 +3,7 @@
 use super::entry::{Entry, Link};
 use super::{Standing, Table};
 use crate::MAX_LINEAGE;
-use crate::image::{Grade, Identity, inherited};
+use crate::image::{Grade, Identity, Own, inherited};
 use hostward_event::process::Process;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ impl Table {
     /// Links a living process to its parent, by way of those ancestors that have ended.
     pub(super) fn relink(&mut self, pid: u32, parent: Option<Link>) {
         let (kin, link) = self.trace(parent);
+        self.epoch += 1;
         let Some(entry) = self.living.find_mut(pid) else { return };
         entry.kin = kin;
         let old = std::mem::replace(&mut entry.link, link);
@@ -56,6 +57,7 @@ impl Table {
     /// Lets the children of a process that leaves the table take its snapshot and its own ancestors
     /// over, so that their lineage stays whole.
     pub(super) fn hand_over(&mut self, parent: &Entry) {
+        self.changed(parent.identity.pid);
         for pid in self.children.remove(&parent.identity.pid).unwrap_or_default() {
             let Some(child) = self.living.find_mut(pid) else { continue };
             if child.link.is_some_and(|link| link.leads_to(parent.identity)) {
@@ -72,6 +74,7 @@ impl Table {
     /// Gives the children of `pid` anew what they inherited, after something better was learnt of
     /// it; and so on downwards.
     pub(super) fn refresh_children(&mut self, pid: u32) {
+        self.changed(pid);
         let mut todo = vec![pid];
         let mut seen = HashSet::new();
         while let Some(pid) = todo.pop() {
@@ -99,12 +102,12 @@ impl Table {
         if first.grade > Grade::Inherited {
             return false;
         }
-        let process = inherited(&source.process, &first.process);
+        let process = inherited(&source.process, Own::of(&first.process));
         let grade = source.grade.min(Grade::Inherited);
-        if *first.process == process && first.grade == grade {
+        if first.process == process && first.grade == grade {
             return false;
         }
-        first.process = Arc::new(process);
+        first.process = process;
         first.grade = grade;
         child.apply_observed();
         true
@@ -112,15 +115,21 @@ impl Table {
 
     /// Makes sure that the parent which a fork names is known, if by nothing but the child: at
     /// that moment both have the same name, ids and cgroup.
-    pub(super) fn know_parent(&mut self, parent: Identity, start_boot_ns: u64, child: &Process) {
-        if parent.pid == 0 || parent.pid == child.pid {
+    pub(super) fn know_parent(
+        &mut self,
+        parent: Identity,
+        start_boot_ns: u64,
+        child_pid: u32,
+        child: impl FnOnce() -> Process,
+    ) {
+        if parent.pid == 0 || parent.pid == child_pid {
             return;
         }
         let standing = self.standing(parent);
         if matches!(standing, Standing::Living | Standing::Ended) {
             return;
         }
-        let mut process = child.clone();
+        let mut process = child();
         process.entity_id = self.mint.entity(parent.pid, start_boot_ns);
         process.pid = parent.pid;
         process.ppid = 0;

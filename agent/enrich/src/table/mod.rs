@@ -18,11 +18,14 @@ use hostward_event::workload::Workload;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+/// Ancestors, the nearest first.
+pub(crate) type Lineage = Arc<[Arc<Process>]>;
+
 /// The process of a record with its relations, as the event carries them.
 #[derive(Debug)]
 pub(crate) struct Who {
     pub process: Arc<Process>,
-    pub lineage: Vec<Arc<Process>>,
+    pub lineage: Lineage,
     pub session_leader: Option<Arc<Process>>,
 }
 
@@ -61,6 +64,9 @@ pub(crate) struct Table {
     now_ns: u64,
     /// Processes that were inferred and not asked about yet: pid and start.
     unknown: Vec<(u32, u64)>,
+    /// Goes up whenever what a process with children is, or who its ancestors are, changes: lines that were kept
+    /// before hold no longer.
+    epoch: u64,
     pub(crate) counts: Counts,
     /// Which variables of the environment are kept.
     pub(crate) environment: EnvironmentPlan,
@@ -78,6 +84,7 @@ impl Table {
             ended_ttl_ns: u64::from(config.ended_ttl_s) * 1_000_000_000,
             now_ns: 0,
             unknown: Vec::new(),
+            epoch: 0,
             counts: Counts::default(),
             environment: EnvironmentPlan::default(),
         }
@@ -151,6 +158,8 @@ impl Table {
 
     fn insert(&mut self, entry: Entry) {
         let pid = entry.identity.pid;
+        // Some may have waited for it, as their parent.
+        self.changed(pid);
         self.register(pid, entry.link);
         if let Some((evicted, entry)) = self.living.insert(pid, entry) {
             self.counts.evicted += 1;
@@ -170,6 +179,7 @@ impl Table {
     /// Remembers a process that has ended, and lets its children take it over.
     fn end(&mut self, entry: Entry) {
         self.hand_over(&entry);
+        entry.forget_line();
         self.ended_queue.push_back((entry.identity, self.now_ns));
         self.ended.insert(entry.identity, entry);
         self.advance(self.now_ns);
@@ -194,19 +204,53 @@ impl Table {
         }
     }
 
-    fn lineage(&self, entry: &Entry) -> Vec<Arc<Process>> {
-        // As long as most are: growing it step by step costs more than the rest.
-        let mut line = Vec::with_capacity(MAX_LINEAGE / 2);
-        let mut at = entry;
+    fn lineage(&self, entry: &Entry) -> Lineage {
+        match entry.link.and_then(|link| self.target(link)) {
+            Some(parent) if entry.kin.is_empty() => self.line(parent),
+            parent => self.walk(entry.kin.clone(), parent).0.into(),
+        }
+    }
+
+    /// A process and its ancestors, as its children have them: kept with the process, since one parent's children
+    /// tell many events.
+    fn line(&self, entry: &Entry) -> Lineage {
+        if let Some(kept) = entry.kept_line(self.epoch) {
+            return kept;
+        }
+        let (line, living) = self.walk(Vec::with_capacity(MAX_LINEAGE), Some(entry));
+        let line = Lineage::from(line);
+        // Of the ended nobody tells when they are forgotten.
+        if living {
+            entry.keep_line(self.epoch, line.clone());
+        }
+        line
+    }
+
+    /// Appends a process and its ancestors; true when all of them live.
+    fn walk<'a>(
+        &'a self,
+        mut line: Vec<Arc<Process>>,
+        mut next: Option<&'a Entry>,
+    ) -> (Vec<Arc<Process>>, bool) {
+        let mut living = true;
         // Each turn adds one, so a circle of wrong links ends too.
-        while line.len() < MAX_LINEAGE {
+        while let Some(at) = next.filter(|_| line.len() < MAX_LINEAGE) {
+            if let Some(rest) = at.kept_line(self.epoch) {
+                line.extend(rest.iter().cloned());
+                break;
+            }
+            line.push(at.now.process.clone());
             line.extend(at.kin.iter().cloned());
-            let Some(next) = at.link.and_then(|link| self.target(link)) else { break };
-            line.push(next.now.process.clone());
-            at = next;
+            living &= self.living_as(at.identity).is_some();
+            next = at.link.and_then(|link| self.target(link));
         }
         line.truncate(MAX_LINEAGE);
-        line
+        (line, living)
+    }
+
+    /// What a process is, or who its ancestors are, has changed.
+    fn changed(&mut self, pid: u32) {
+        self.epoch += u64::from(self.children.contains_key(&pid));
     }
 
     fn target(&self, link: Link) -> Option<&Entry> {
@@ -218,6 +262,7 @@ impl Table {
 
     /// Takes in where all processes of a cgroup run, now that its path is known.
     pub(crate) fn relocate_cgroup(&mut self, workload: &Arc<Workload>) {
+        self.epoch += 1;
         for entry in self.living.values_mut() {
             entry.relocate(workload, |old| {
                 old.cgroup.id == workload.cgroup.id && old.cgroup.v1 == workload.cgroup.v1
@@ -227,6 +272,7 @@ impl Table {
 
     /// Puts other workloads in the place of those for which `change` gives one, in living and ended processes.
     pub(crate) fn redress(&mut self, mut change: impl FnMut(&Arc<Workload>) -> Option<Arc<Workload>>) {
+        self.epoch += 1;
         for entry in self.living.values_mut().chain(self.ended.values_mut()) {
             entry.redress(&mut change);
         }
@@ -238,6 +284,7 @@ impl Table {
         let Some(old) = self.living_as(identity).map(|entry| entry.now.process.workload.clone()) else {
             return;
         };
+        self.epoch += 1;
         let mut todo = vec![identity.pid];
         let mut seen = HashSet::new();
         while let Some(pid) = todo.pop() {

@@ -26,7 +26,7 @@ fn event(process: Arc<Process>) -> Event {
         source: None,
         tid: 1,
         process: Some(process),
-        lineage: Vec::new(),
+        lineage: Arc::default(),
         session_leader: None,
         around: Arc::new(Surroundings::default()),
         body: Body::Exec { killed: false },
@@ -171,7 +171,7 @@ fn cut_arguments_stay_cut_and_whole_ones_whole() {
 fn ancestors_and_the_session_leader_are_masked_once_and_shared() {
     let parent = process(&[b"sh", b"-c", b"mysql -phunter2"]);
     let mut first = event(process(&[b"ls"]));
-    first.lineage = vec![process(&[b"sh"]), Arc::clone(&parent)];
+    first.lineage = [process(&[b"sh"]), Arc::clone(&parent)].into();
     first.session_leader = Some(Arc::clone(&parent));
     let masker = masker();
     let second = masker.mask(Arc::new(first.clone()));
@@ -213,7 +213,7 @@ fn alert(message: &str) -> Arc<Alert> {
 #[test]
 fn an_alerts_message_hides_what_the_arguments_hide() {
     let mut before = event(process(&[b"redis-cli", b"-h", b"db", b"-a", b"hunter2"]));
-    before.lineage = vec![process(&[b"sh", b"-c", b"x --token s3cr3t"])];
+    before.lineage = [process(&[b"sh", b"-c", b"x --token s3cr3t"])].into();
     before.alert = Some(alert(
         "client (command=redis-cli -h db -a hunter2 parent=sh -c x --token s3cr3t last=hunter2, PGPASSWORD=other1 )",
     ));

@@ -69,7 +69,7 @@ fn a_process_in_a_container_never_has_the_hosts_names() {
     let mut workload = Workload::clone(&parent.workload);
     workload.container.as_mut().unwrap().id = "other".into();
     parent.workload = Arc::new(workload);
-    event.lineage[0] = Arc::new(parent);
+    Arc::make_mut(&mut event.lineage)[0] = Arc::new(parent);
     event.inside = Some(Arc::new(UserTable { users: [(33, "web".into())].into(), ..UserTable::default() }));
     assert_eq!(all(&event), ["web", "", "", ""]);
 }

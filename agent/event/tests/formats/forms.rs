@@ -79,7 +79,7 @@ fn with_secret(mut event: Event, secret: &[u8]) -> Event {
         process.args = args.clone();
         event.process = Some(Arc::new(process.clone()));
         (process.comm, process.path, process.args) = (text.clone(), text.clone(), args);
-        event.lineage = vec![Arc::new(process)];
+        event.lineage = [Arc::new(process)].into();
     }
     match &mut event.body {
         Body::Open(open) => {

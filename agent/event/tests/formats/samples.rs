@@ -211,7 +211,7 @@ fn event(n: u64, body: Body) -> Event {
         }),
         tid: 702,
         process: Some(Arc::new(shell)),
-        lineage: vec![parent, Arc::clone(&leader)],
+        lineage: [parent, Arc::clone(&leader)].into(),
         session_leader: Some(leader),
         around: around(),
         body,
@@ -234,7 +234,7 @@ fn event(n: u64, body: Body) -> Event {
     if matches!(event.body, Body::Gap(_) | Body::Agent(_)) {
         (event.source, event.tid, event.process) = (None, 0, None);
         (event.program, event.inside) = (None, None);
-        (event.lineage, event.session_leader) = (Vec::new(), None);
+        (event.lineage, event.session_leader) = (Arc::default(), None);
     }
     event
 }
@@ -368,7 +368,7 @@ fn hostile(mut event: Event) -> Event {
         let mut process = process.clone();
         (process.comm, process.path, process.filename, process.cwd) = (text(), text(), text(), text());
         process.args = args(&[HOSTILE, HOSTILE]);
-        event.lineage = vec![Arc::new(process.clone())];
+        event.lineage = [Arc::new(process.clone())].into();
         event.process = Some(Arc::new(process));
     }
     if let Some(alert) = event.alert.as_deref() {
@@ -386,7 +386,7 @@ fn hostile(mut event: Event) -> Event {
 /// What was seen of a process of which only its pid is known.
 fn bare(mut event: Event) -> Event {
     event.process = Some(Arc::new(Process { pid: 1, ..Process::default() }));
-    (event.lineage, event.session_leader, event.tid) = (Vec::new(), None, 0);
+    (event.lineage, event.session_leader, event.tid) = (Arc::default(), None, 0);
     (event.program, event.inside) = (None, None);
     event
 }
