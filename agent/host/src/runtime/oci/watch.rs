@@ -22,7 +22,7 @@ const MAX_WATCHES: usize = 1_024;
 const MAX_EARLY: usize = 1_024;
 
 /// Nice value of the thread that listens.
-const URGENT: i32 = -10;
+const URGENT: i32 = -20;
 
 const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
@@ -46,6 +46,7 @@ struct Place {
 struct Shared {
     places: BTreeMap<i32, Place>,
     watches: BTreeMap<PathBuf, i32>,
+    roots: BTreeMap<PathBuf, i32>,
     early: VecDeque<Early>,
     /// Nobody looks any more.
     ended: bool,
@@ -75,10 +76,15 @@ impl Watch {
     /// Watches a root, or as long as it is not there what is above it.
     pub(super) fn root(&self, path: &Path) {
         let Some(inotify) = &self.inotify else { return };
+        if self.shared().roots.contains_key(path) {
+            return;
+        }
         match inotify::add_watch(inotify, path, CHANGES) {
             Ok(watch) => {
                 let place = Place { root: path.to_owned(), below: String::new() };
-                self.shared().places.insert(watch, place);
+                let mut shared = self.shared();
+                shared.places.insert(watch, place);
+                shared.roots.insert(path.to_owned(), watch);
             }
             Err(_) => {
                 if let Some(above) = path.ancestors().skip(1).find(|above| above.is_dir()) {
@@ -147,6 +153,12 @@ impl Watch {
         let mut events = inotify::Reader::new(inotify, &mut buffer);
         loop {
             let heard = match events.next() {
+                // The directory is gone.
+                Ok(event) if event.events().contains(ReadFlags::IGNORED) => {
+                    let watch = event.wd();
+                    self.shared().roots.retain(|_, root| *root != watch);
+                    None
+                }
                 Ok(event) => {
                     let name = event.file_name().and_then(|name| name.to_str().ok());
                     name.map(|name| (event.wd(), name.to_owned(), event.events().contains(ReadFlags::ISDIR)))
