@@ -4,8 +4,9 @@ use super::output::Output;
 use crate::condition::{Expr, Glob, Program};
 use hostward_event::event::RuleInfo;
 use hostward_event::kind::KIND_NUMBERS;
-use hostward_event::registry::Awaited;
+use hostward_event::registry::{Awaited, Type};
 use hostward_event::{Event, KindSet, Text};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One rule that loaded.
@@ -147,6 +148,19 @@ impl RuleSet {
         }
         self.index();
         idle
+    }
+
+    /// The domain names that enabled rules compare addresses with, each once: somebody has to resolve them.
+    pub fn domains(&self) -> BTreeSet<Text> {
+        let mut names = BTreeSet::new();
+        for rule in self.rules.iter().filter(|rule| rule.enabled) {
+            rule.expr().checks(&mut |check| {
+                if check.left.ty() == Type::Domain {
+                    names.extend(check.literals.iter().map(|name| Text::copy(name)));
+                }
+            });
+        }
+        names
     }
 
     /// All rules, enabled or not, in file order.
