@@ -11,7 +11,7 @@ pub const RUNTIME_DIR: &str = "/run/hostward";
 /// The configuration read when `--config` is not given and the file exists.
 pub const CONFIG_FILE: &str = "/etc/hostward/hostward.toml";
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; status: 1 degraded, 2 failed, 3 not running; 64 usage; 65 bad capture; \
+const EXIT_CODES: &str = "Exit codes: 0 ok; rules test: 1 another outcome; status: 1 degraded, 2 failed, 3 not running; 64 usage; 65 bad capture; \
 69 destination unreachable; 70 bug; 73 cannot write; 75 another agent runs; 77 no privilege or kernel cannot; 78 configuration or rules wrong.";
 
 /// Watches this host and ships what happens to a SIEM.
@@ -263,6 +263,48 @@ pub enum RulesVerb {
     Check(RulesCheck),
     /// List rules; without a path the embedded ones.
     List(RulesList),
+    /// Show one rule with all macros put in, where its parts run, and what it costs in the running agent.
+    Explain(RulesExplain),
+    /// Count what each rule matches in a capture; with --expect compare, for CI.
+    Test(RulesTest),
+    /// Let the running agent read its rules and responses anew; what does not load changes nothing.
+    Reload(RulesReload),
+}
+
+/// `hostward rules explain`
+#[derive(Args, Debug)]
+pub struct RulesExplain {
+    /// Name of the rule.
+    #[arg(value_name = "RULE")]
+    pub rule: String,
+    /// Rule file or folder; none: the embedded rules. May be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// Directory of the admin socket.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
+}
+
+/// `hostward rules test`
+#[derive(Args, Debug)]
+pub struct RulesTest {
+    /// Files or folders of *.yaml.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Capture made by `hostward run --capture`.
+    #[arg(long, value_name = "FILE")]
+    pub capture: PathBuf,
+    /// What has to come out: lines as this command prints them. Exit code 1 when something else does.
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+}
+
+/// `hostward rules reload`
+#[derive(Args, Debug)]
+pub struct RulesReload {
+    /// Directory of the admin socket.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_DIR)]
+    pub runtime_dir: PathBuf,
 }
 
 /// `hostward rules check`

@@ -23,6 +23,7 @@ mod policy;
 mod recent;
 mod report;
 mod systemd;
+mod watch;
 mod workloads;
 
 use clap::Parser;
@@ -63,6 +64,9 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Spool(verb) => commands::spool::run(verb),
         Command::Setup(SetupVerb::Elastic(args)) => commands::setup::elastic(args),
         Command::Rules(RulesVerb::Check(args)) => commands::rules::check(args),
+        Command::Rules(RulesVerb::Explain(args)) => commands::explain::run(args),
+        Command::Rules(RulesVerb::Test(args)) => commands::rules_test::run(args),
+        Command::Rules(RulesVerb::Reload(args)) => commands::explain::reload(args),
         Command::Rules(RulesVerb::List(args)) => commands::rules::list(args),
         Command::Fields(args) => commands::fields::run(args),
         Command::Replay(args) => commands::replay::run(args),

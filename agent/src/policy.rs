@@ -1,8 +1,9 @@
 //! Rules and responses in force, and where they are read from.
 
-use crate::config::Config;
+use crate::config::{Config, Matching, Select, Which};
 use crate::embedded;
 use crate::exit::{Exit, Failure};
+use crate::watch::{self, Stamp};
 use hostward_event::event::{Action, Mode};
 use hostward_event::plan::{KernelPlan, OpenClass};
 use hostward_event::registry::Awaited;
@@ -100,6 +101,8 @@ pub struct Sources {
     responses: Vec<PathBuf>,
     enable: Vec<String>,
     disable: Vec<String>,
+    select: Vec<Select>,
+    matching: Matching,
 }
 
 impl Sources {
@@ -110,7 +113,33 @@ impl Sources {
             responses: config.responses.files.clone(),
             enable: config.rules.enable.clone(),
             disable: config.rules.disable.clone(),
+            select: config.rules.select.clone(),
+            matching: config.rules.rule_matching,
         }
+    }
+
+    /// These rule files, no responses: to try rules.
+    pub fn rules_alone(rules: &[PathBuf]) -> Self {
+        Self {
+            rules: rules.to_vec(),
+            responses: Vec::new(),
+            enable: Vec::new(),
+            disable: Vec::new(),
+            select: Vec::new(),
+            matching: Matching::All,
+        }
+    }
+
+    /// What a look at all files sees, for [`crate::watch`].
+    pub fn stamp(&self) -> Stamp {
+        let mut stamp = Stamp::new();
+        for path in self.rules.iter().chain(&self.responses) {
+            // A folder that is empty or gone is seen by itself.
+            stamp.push(watch::look(path));
+            let files = expand(path).unwrap_or_default();
+            stamp.extend(files.iter().filter(|file| *file != path).map(|file| watch::look(file)));
+        }
+        stamp
     }
 
     /// Reads and compiles all.
@@ -122,6 +151,23 @@ impl Sources {
         let mut loaded = hostward_policy::load(&rule_files);
         for selector in loaded.rules.select(&self.disable, &self.enable) {
             tracing::warn!("[rules] enable or disable: {selector:?} selects no rule");
+        }
+        for select in &self.select {
+            let (which, on) = match select {
+                Select::Enable(which) => (which, true),
+                Select::Disable(which) => (which, false),
+            };
+            let selector = match which {
+                Which::Rule(name) => name.clone(),
+                Which::Tag(tag) => format!("tag={tag}"),
+            };
+            let (off, on) = if on { (vec![], vec![selector]) } else { (vec![selector], vec![]) };
+            for idle in loaded.rules.select(&off, &on) {
+                tracing::warn!("[[rules.select]]: {idle:?} selects no rule");
+            }
+        }
+        if self.matching == Matching::First {
+            loaded.rules.match_first();
         }
         let response_files = read(&self.responses)?;
         let (responses, mut more) = Responses::load(&response_files, &loaded.rules);

@@ -270,6 +270,7 @@ impl Enricher {
                 Arc::make_mut(&mut self.around).host = host.clone();
             }
             Fact::Agent(agent) => Arc::make_mut(&mut self.around).agent = agent.clone(),
+            Fact::Domains(domains) => Arc::make_mut(&mut self.around).domains = domains.clone(),
             Fact::Users(users) => Arc::make_mut(&mut self.around).users = users.clone(),
             Fact::Process(seed) => self.seed(seed, out),
             Fact::CgroupPath { cgroup_id, path, pid, start_boot_ns } => {

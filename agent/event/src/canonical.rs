@@ -18,13 +18,14 @@
 //! Compression: neighbours repeat each other, so it belongs to the block. `docs/specs/spool.md` §9.
 
 use crate::event::{Alert, Body, Event, Surroundings};
-use crate::process::{AgentFacts, HostFacts, Process, UserTable};
+use crate::process::{AgentFacts, DomainTable, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
-use crate::raw::Source;
+use crate::raw::{Endpoint, Source};
 use crate::workload::{ContainerFacts, PodFacts};
 use crate::{EventId, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
@@ -70,6 +71,8 @@ struct Stored<'a> {
     alert: Option<&'a Alert>,
     users: BTreeMap<u32, &'a Text>,
     groups: BTreeMap<u32, &'a Text>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    domains: BTreeMap<IpAddr, &'a [Text]>,
     host: &'a HostFacts,
     agent: &'a AgentFacts,
 }
@@ -115,6 +118,8 @@ struct Loaded {
     #[serde(default)]
     groups: BTreeMap<u32, Text>,
     #[serde(default)]
+    domains: BTreeMap<IpAddr, Vec<Text>>,
+    #[serde(default)]
     host: HostFacts,
     #[serde(default)]
     agent: AgentFacts,
@@ -141,6 +146,22 @@ fn ids(event: &Event) -> (Vec<u32>, Vec<u32>) {
         _ => {}
     }
     (uids, gids)
+}
+
+/// Domain names of the addresses that an event shows.
+fn domains(event: &Event) -> BTreeMap<IpAddr, &[Text]> {
+    let socket = match &event.body {
+        Body::Connect(socket) => Some(&**socket),
+        Body::Call(call) => call.socket.as_deref(),
+        _ => None,
+    };
+    let ends = socket.into_iter().flat_map(|socket| [&socket.local, &socket.remote]).flatten();
+    let named = ends.filter_map(|end| {
+        let Endpoint::Ip(address) = end else { return None };
+        let ip = address.ip().to_canonical();
+        Some((ip, event.around.domains.names.get(&ip)?.as_slice()))
+    });
+    named.collect()
 }
 
 fn named<'a>(ids: &[u32], names: &'a BTreeMap<u32, Text>) -> BTreeMap<u32, &'a Text> {
@@ -177,6 +198,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), EncodeFailure> {
         alert: event.alert.as_deref(),
         users: named(&uids, &event.around.users.users),
         groups: named(&gids, &event.around.users.groups),
+        domains: domains(event),
         host: &event.around.host,
         agent: &event.around.agent,
     };
@@ -213,6 +235,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         }
     }
     let users = UserTable { users: loaded.users, groups: loaded.groups };
+    let domains = DomainTable { names: loaded.domains };
     Ok(Event {
         id: loaded.id,
         sequence: loaded.sequence,
@@ -223,7 +246,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         process,
         lineage: lineage.into(),
         session_leader,
-        around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users }),
+        around: Arc::new(Surroundings { host: loaded.host, agent: loaded.agent, users, domains }),
         body: loaded.body,
         program: loaded.program,
         inside: loaded.inside.map(|Inside { users, groups }| Arc::new(UserTable { users, groups })),

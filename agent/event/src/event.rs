@@ -1,7 +1,7 @@
 //! The enriched event: what rules match and sinks encode.
 
 use crate::fact::{Notice, Outcome};
-use crate::process::{AgentFacts, HostFacts, Process, UserTable};
+use crate::process::{AgentFacts, DomainTable, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
 use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawOpen, Source, Usage};
 use crate::{EventId, EventKind, Text};
@@ -17,6 +17,8 @@ pub struct Surroundings {
     pub agent: AgentFacts,
     /// User and group names.
     pub users: UserTable,
+    /// Domain names that rules list.
+    pub domains: DomainTable,
 }
 
 /// What happened.

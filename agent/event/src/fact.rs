@@ -1,6 +1,6 @@
 //! What enters and leaves the pure part of the agent. A capture file is a stream of [`Input`]s.
 
-use crate::process::{AgentFacts, HostFacts, UserTable};
+use crate::process::{AgentFacts, DomainTable, HostFacts, UserTable};
 use crate::program::{ProgramFacts, ProgramKey};
 use crate::raw::Args;
 use crate::raw::{Credentials, Gap, Inode, Namespaces, RawCgroup, RawEvent};
@@ -65,6 +65,8 @@ pub enum Fact {
     Agent(AgentFacts),
     /// User and group names of the host.
     Users(UserTable),
+    /// Addresses of the domain names that rules list; whole each time.
+    Domains(DomainTable),
     /// A process that lived before.
     Process(Box<SeedProcess>),
     /// Answer to [`Lookup::CgroupPath`].

@@ -128,6 +128,13 @@ pub struct AgentFacts {
     pub pid: u32,
 }
 
+/// The domain names that rules list, by the addresses that they resolve to.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DomainTable {
+    /// Address to names.
+    pub names: BTreeMap<IpAddr, Vec<Text>>,
+}
+
 /// Names of users and groups; bytes, since a passwd file is bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UserTable {

@@ -32,6 +32,7 @@
 mod body;
 mod cgroups;
 mod clock;
+mod domains;
 mod hash;
 mod host;
 mod inside;
@@ -48,6 +49,7 @@ mod users;
 
 pub use cgroups::{CgroupMode, Hierarchies};
 pub use clock::{boot_ns, clock_offset_ns};
+pub use domains::Domains;
 pub use hash::{HashFailure, Hasher, Sha256};
 pub use host::{Host, ProcError};
 pub use machine::{agent_facts, host_facts};

@@ -54,7 +54,7 @@ pub use condition::Condition;
 pub use plan::{Protected, plan};
 pub use problem::{Problem, Severity};
 pub use responses::{Response, Responses};
-pub use rules::{Loaded, Rule, RuleSet, load};
+pub use rules::{Loaded, Rule, RuleSet, check, load};
 
 /// A rule or response file as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! The agent's end of the admin socket. A thread and runtime of its own: it answers while all else
 //! is busy.
 
-use super::{Frame, Request};
+use super::{Frame, Reloaded, Request, RuleCost};
 use crate::app::Message;
 use crate::exit::{Exit, Failure};
+use crate::policy::Policy;
 use crate::recent::Recent;
 use crate::report::Report;
 use crate::workloads::Workloads;
@@ -28,6 +29,9 @@ const MAX_REQUEST_BYTES: u64 = 64 << 10;
 /// Events read at once for a follower.
 const BATCH: usize = 256;
 
+/// Who waits for the outcome of a reload.
+pub type Reload = tokio::sync::oneshot::Sender<Result<String, String>>;
+
 /// What the admin thread may see.
 #[derive(Debug)]
 pub struct Shared {
@@ -39,12 +43,59 @@ pub struct Shared {
     pub line: std::sync::mpsc::SyncSender<Message>,
     /// Who tells of containers and pods.
     pub board: Board,
+    /// The rules in force.
+    pub policy: Mutex<Arc<Policy>>,
+    /// The supervisor, to be asked for a reload.
+    pub reload: tokio::sync::mpsc::Sender<Reload>,
 }
 
 /// How long the pipeline may take to say what it knows.
 const WORKLOADS_WAIT: Duration = Duration::from_secs(5);
 
+/// Remembered events that a rule is tried on to learn what it costs.
+const TRIES: usize = 10_000;
+
 impl Shared {
+    /// What a rule costs, by trying it on remembered events: the pipeline does not pay for the question.
+    fn cost(&self, name: &str) -> RuleCost {
+        let policy = Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner));
+        let (Some(rule), Some((events, matches))) = (policy.rules.find(name), policy.rules.counted(name))
+        else {
+            return RuleCost::Unknown;
+        };
+        let batch = self.recent.read(self.recent.start(Some(i64::MIN)), TRIES);
+        let kinds = rule.kinds();
+        let tried: Vec<_> = batch
+            .events
+            .iter()
+            .filter(|event| event.alert.is_none() && kinds.contains(event.kind()))
+            .collect();
+        let begin = std::time::Instant::now();
+        for event in &tried {
+            std::hint::black_box(rule.matches(event));
+        }
+        let took_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        RuleCost::Known { events, matches, tried: tried.len() as u64, took_ns }
+    }
+
+    /// Reads rules and responses anew, unless somebody else is not to be obeyed.
+    async fn reload(&self, uid: Option<u32>) -> Reloaded {
+        let own = rustix::process::geteuid().as_raw();
+        if !uid.is_some_and(|uid| uid == 0 || uid == own) {
+            return Reloaded::Refused("only root and the agent's own user may ask for a reload".to_owned());
+        }
+        let (asker, outcome) = tokio::sync::oneshot::channel();
+        let stops = || Reloaded::Refused("the agent stops".to_owned());
+        if self.reload.send(asker).await.is_err() {
+            return stops();
+        }
+        match outcome.await {
+            Ok(Ok(message)) => Reloaded::Done(message),
+            Ok(Err(why)) => Reloaded::Refused(why),
+            Err(_) => stops(),
+        }
+    }
+
     /// What runs where; none when the pipeline is too busy to say.
     async fn workloads(&self) -> Option<Workloads> {
         let (asker, rows) = tokio::sync::oneshot::channel();
@@ -133,6 +184,7 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 async fn answer(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let (input, mut output) = stream.into_split();
     let mut line = String::new();
     let mut input = BufReader::new(input.take(MAX_REQUEST_BYTES));
@@ -142,6 +194,8 @@ async fn answer(stream: UnixStream, shared: &Shared) -> std::io::Result<()> {
             let report = shared.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
             send(&mut output, &report).await
         }
+        Ok(Request::Rule { name }) => send(&mut output, &shared.cost(&name)).await,
+        Ok(Request::Reload) => send(&mut output, &shared.reload(uid).await).await,
         Ok(Request::Workloads) => match shared.workloads().await {
             Some(workloads) => send(&mut output, &workloads).await,
             None => Ok(()),

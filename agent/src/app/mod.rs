@@ -1,7 +1,7 @@
 //! `hostward run`: the agent.
 //!
 //! # How it works
-//! One named thread reads the rings, one runs the pipeline, one asks the host, one reads programs, one kills, one per
+//! One named thread reads the rings, one runs the pipeline, one asks the host, one reads programs, one resolves names, one kills, one per
 //! sink delivers, one answers the admin socket. This thread builds them, waits for signals, makes
 //! the report each second, and takes all down in the order of the path: programs detached, rings
 //! drained, actions finished, sinks flushed.
@@ -32,11 +32,12 @@ use crate::pipeline::Pipeline;
 use crate::policy::{Policy, Sources};
 use crate::recent::Recent;
 use crate::report::Report;
+use crate::watch::Watch;
 use hostward_enrich::Enricher;
 use hostward_event::Text;
 use hostward_event::fact::{Fact, Input, Notice};
 use hostward_event::mask::Masker;
-use hostward_host::{Board, Host, UserWatch};
+use hostward_host::{Board, Domains, Host, UserWatch};
 use hostward_outputs::{Outputs, SinkSpec};
 use hostward_policy::Condition;
 use hostward_sensor::{Level, Sensor};
@@ -120,6 +121,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let now_ns = crate::clock::wall_ns();
     let health = Arc::new(Health::new(now_ns));
     let sources = Sources::new(config, &args.rules);
+    let watch = config.rules.watch.then(|| Watch::new(sources.stamp()));
     let policy = Arc::new(sources.load(config)?);
     tell_problems(&policy, &health);
     let masker = Masker::new(&config.masking)
@@ -135,11 +137,14 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
 
     let numbers = Arc::new(Mutex::new(Numbers::default()));
     let (line, inputs) = sync_channel(LINE_DEPTH);
+    let (reload, reloads) = tokio::sync::mpsc::channel(1);
     let shared = Arc::new(Shared {
         report: Mutex::new(Report::starting(now_ns)),
         recent: Recent::new(config.agent.recent_events),
         line: line.clone(),
         board: Board::default(),
+        policy: Mutex::new(Arc::clone(&policy)),
+        reload,
     });
     let (lookups, questions) = sync_channel(LOOKUP_DEPTH);
     let results = line.clone();
@@ -179,6 +184,13 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
         let line = line.clone();
         thread("host", move || host::run(&host, users, offset_ns, (&owners, &programs), &questions, &line))?
     };
+    let domains = Arc::new(Domains::default());
+    domains.want(policy.rules.domains());
+    {
+        let (domains, line) = (Arc::clone(&domains), line.clone());
+        let tell = move |table| line.send(Message::Inputs(vec![Input::Fact(Fact::Domains(table))])).is_ok();
+        thread("domains", move || domains.run(tell))?;
+    }
     admin::serve(admin::socket(&config.agent.runtime_dir), Arc::clone(&shared))?;
 
     Supervisor {
@@ -194,6 +206,9 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
         pipeline,
         host,
         rings: Some(rings),
+        domains,
+        watch,
+        reloads,
         started_ns: now_ns,
         tripped: Vec::new(),
         failed_sinks: BTreeSet::new(),

@@ -3,16 +3,18 @@
 use super::line::{Message, Numbers};
 use super::rings::Rings;
 use super::{notice, tell_problems};
-use crate::admin::{self, Shared};
+use crate::admin::{self, Reload, Shared};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Stage, State};
 use crate::policy::{Policy, Sources};
 use crate::report::{ContextReport, KernelCount, LaneReport, Report, SinkReport};
 use crate::systemd;
+use crate::watch::Watch;
 use hostward_event::fact::{Fact, Input};
 use hostward_event::plan::KernelPlan;
 use hostward_event::{EventKind, KindSet};
+use hostward_host::Domains;
 use hostward_outputs::spool::{Durability, LaneStatus};
 use hostward_outputs::{Outputs, SinkStatus};
 use hostward_sensor::{KindCounters, ProbeState, ProbeStatus, Sensor};
@@ -40,6 +42,9 @@ pub struct Supervisor {
     pub(super) pipeline: JoinHandle<()>,
     pub(super) host: JoinHandle<()>,
     pub(super) rings: Option<Rings>,
+    pub(super) domains: Arc<Domains>,
+    pub(super) watch: Option<Watch>,
+    pub(super) reloads: tokio::sync::mpsc::Receiver<Reload>,
     pub(super) started_ns: i64,
     pub(super) tripped: Vec<String>,
     pub(super) failed_sinks: BTreeSet<String>,
@@ -88,10 +93,18 @@ impl Supervisor {
             tokio::select! {
                 _ = signals.terminate.recv() => return,
                 _ = signals.interrupt.recv() => return,
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => drop(self.reload()),
+                Some(asker) = self.reloads.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = asker.send(self.reload());
+                }
                 _ = tick.tick() => {
                     self.tell_losses();
                     self.heed_caps();
+                    if self.watch.as_mut().is_some_and(|watch| watch.settled(self.sources.stamp())) {
+                        tracing::info!("rule or response files have changed");
+                        drop(self.reload());
+                    }
                     let received = self.numbers().counts.received;
                     let line = self.report(received.saturating_sub(before));
                     before = received;
@@ -130,8 +143,12 @@ impl Supervisor {
     }
 
     /// Rules and responses anew; the sensor stays attached, the old set stays when the new one is refused.
-    fn reload(&mut self) {
+    /// Gives what is in force now, or why it is still what was.
+    fn reload(&mut self) -> Result<String, String> {
         systemd::reloading();
+        if let Some(watch) = &mut self.watch {
+            watch.loaded(self.sources.stamp());
+        }
         let loaded =
             self.sources.load(&self.config).map_err(|failure| failure.message).and_then(
                 |policy| match policy.errors().map(ToString::to_string).collect::<Vec<_>>() {
@@ -147,15 +164,18 @@ impl Supervisor {
                 .map_err(|error| format!("the kernel's filter cannot be set: {error}"))?;
             Ok(policy)
         });
-        match applied {
+        let outcome = match applied {
             Ok(policy) => {
                 tell_problems(&policy, &self.health);
                 let message =
                     format!("{} rules, {} responses in force", policy.rules.len(), policy.responses.len());
                 tracing::info!("reloaded: {message}");
+                self.domains.want(policy.rules.domains());
+                *self.shared.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&policy);
                 self.policy = Arc::clone(&policy);
                 let _ = self.line.send(Message::Swap(policy));
-                self.send(Input::Fact(Fact::Notice(notice("rules_reloaded", message, true))));
+                self.send(Input::Fact(Fact::Notice(notice("rules_reloaded", message.clone(), true))));
+                Ok(message)
             }
             Err(why) => {
                 tracing::error!("not reloaded, the old rules stay in force: {why}");
@@ -167,11 +187,13 @@ impl Supervisor {
                     health,
                     crate::clock::wall_ns(),
                 );
-                self.send(Input::Fact(Fact::Notice(notice("rules_refused", why, false))));
+                self.send(Input::Fact(Fact::Notice(notice("rules_refused", why.clone(), false))));
+                Err(why)
             }
-        }
+        };
         let line = self.report(0);
         systemd::ready(&line);
+        outcome
     }
 
     /// A response at its cap of kills only records from now on, also in the kernel; a reload arms it again.
@@ -361,6 +383,7 @@ impl Supervisor {
     fn stop(mut self) {
         systemd::stopping();
         tracing::info!("stopping");
+        self.domains.stop();
         self.sensor.detach();
         if let Some(rings) = self.rings.take() {
             rings.join();

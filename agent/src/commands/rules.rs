@@ -13,7 +13,7 @@ use serde::Serialize;
 /// # Errors
 /// [`Exit::Config`] when a rule does not load or a file cannot be read.
 pub fn check(args: &cli::RulesCheck) -> Result<Exit, Failure> {
-    let loaded = hostward_policy::load(&policy::read(&args.paths)?);
+    let loaded = hostward_policy::check(&policy::read(&args.paths)?);
     let (errors, notes): (Vec<_>, Vec<_>) =
         loaded.problems.iter().partition(|problem| problem.severity == Severity::Error);
     let mut out = Printer::default();

@@ -191,6 +191,43 @@ pub struct RulesConfig {
     pub disable: Vec<String>,
     /// Rules to switch on, after `disable`.
     pub enable: Vec<String>,
+    /// Switches in order, behind `disable` and `enable`.
+    pub select: Vec<Select>,
+    /// Which rules tell of an event that several match.
+    pub rule_matching: Matching,
+    /// Take new rules and responses when their files change, and not only when told to.
+    pub watch: bool,
+}
+
+/// `[[rules.select]]`: one switch.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Select {
+    /// On.
+    Enable(Which),
+    /// Off.
+    Disable(Which),
+}
+
+/// Which rules a switch means.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Which {
+    /// By name or glob.
+    Rule(String),
+    /// By tag.
+    Tag(String),
+}
+
+/// `rules.rule_matching`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matching {
+    /// All of them: a rule never silences another.
+    #[default]
+    All,
+    /// The first in the order of files.
+    First,
 }
 
 /// `[responses]`

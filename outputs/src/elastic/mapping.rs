@@ -35,7 +35,7 @@ fn of(field: &Field, labels: &str) -> Value {
     match field.ty {
         Type::Text if field.ecs == "message" => json!({ "type": "text" }),
         Type::List if last == "ip" => json!({ "type": "ip" }),
-        Type::Text | Type::List => keyword(),
+        Type::Text | Type::Domain | Type::List => keyword(),
         // Any container brings keys of its own, so they must not become fields each.
         Type::Labels => json!({ "type": labels }),
         Type::Number => json!({ "type": "long" }),

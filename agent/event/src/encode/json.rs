@@ -24,6 +24,7 @@ pub(super) fn value(value: &Value<'_>, times: Times, out: &mut Vec<u8>) -> bool 
         },
         Value::Bool(flag) => push(out, format_args!("{flag}")),
         Value::Ip(ip) => push(out, format_args!("\"{ip}\"")),
+        Value::Numbers(numbers) => list(numbers, out, |number, out| push(out, format_args!("{number}"))),
         Value::Ips(ips) => list(ips, out, |ip, out| push(out, format_args!("\"{ip}\""))),
         Value::Time(ns) => match times {
             Times::Millis => push(out, format_args!("{}", ns.div_euclid(1_000_000))),

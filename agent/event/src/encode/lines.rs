@@ -77,6 +77,7 @@ fn value(value: &Value<'_>) -> Option<String> {
         Value::Number(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
         Value::Ip(ip) => ip.to_string(),
+        Value::Numbers(numbers) => join(numbers.iter().map(ToString::to_string).collect()),
         Value::Ips(ips) => join(ips.iter().map(ToString::to_string).collect()),
         Value::Time(ns) => ns.div_euclid(1_000_000).to_string(),
         Value::List(texts) => join(texts.iter().map(|text: &Cow<'_, [u8]>| clean(text)).collect()),

@@ -32,6 +32,9 @@ pub(super) const HOST_NAME: &[&str] = &["host.name", "host.hostname", "agent.nam
 const CALLS: KindSet =
     KindSet::ALL.without(KindSet::of(&[EventKind::Exit, EventKind::Gap, EventKind::Agent]));
 
+/// Calls that hand bytes over.
+const BUFFERS: KindSet = KindSet::of(&[EventKind::Sendto, EventKind::Sendmsg]);
+
 fn list<'e>(words: &[&'static str]) -> Value<'e> {
     Value::some_list(words.iter().map(|word| Cow::Borrowed(word.as_bytes())).collect())
 }
@@ -365,6 +368,16 @@ pub(super) const FIELDS: &[Field] = &[
         .shows(ARGUMENTS),
     Field::new("evt.args", Type::Text, "all parameters, name=value", |e, _| all_arguments(e))
         .shows(ARGUMENTS),
+    Field::new(
+        "evt.buffer",
+        Type::Text,
+        "first bytes that were sent or received, as far as they were taken",
+        |e, _| match &e.body {
+            Body::Call(call) if BUFFERS.contains(call.kind) => Value::some_text(&call.data),
+            _ => Value::Missing,
+        },
+    )
+    .on(BUFFERS),
     Field::new("evt.dir", Type::Text, "always <: events are reported when the call returns", |_, _| {
         "<".into()
     }),

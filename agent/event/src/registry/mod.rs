@@ -40,6 +40,8 @@ pub enum Type {
     Net,
     /// ns since the epoch; on the wire ISO 8601 in UTC with ns.
     Time,
+    /// Names of a network address, as far as rules name it: compares with `=`, `!=` and `in` alone.
+    Domain,
     /// A list of texts.
     List,
     /// A list of `key=value`; on the ECS wire an object.
@@ -56,6 +58,7 @@ impl Type {
             Self::Ip => "ip",
             Self::Net => "network",
             Self::Time => "time",
+            Self::Domain => "domain",
             Self::List => "list",
             Self::Labels => "labels",
         }
@@ -94,6 +97,8 @@ pub enum Need {
     Names,
     /// The program's file is read for it.
     Program,
+    /// The domain names that rules list are resolved for it.
+    Domains,
 }
 
 impl Need {
@@ -108,6 +113,7 @@ impl Need {
             Self::Runtime => "container runtime",
             Self::Names => "users and groups",
             Self::Program => "program's file",
+            Self::Domains => "resolved names",
         }
     }
 }

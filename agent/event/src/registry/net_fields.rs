@@ -1,15 +1,18 @@
 //! Fields of sockets: where to.
 
 use super::render::{connect, socket_address};
-use super::{Field, Type, Value, flags};
+use super::{Field, Need, Type, Value, flags};
 use crate::call;
-use crate::raw::Endpoint;
+use crate::event::Body;
+use crate::raw::{Endpoint, RawConnect};
 use crate::{Event, EventKind, KindSet};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 /// Any descriptor may be a socket.
 const NET: KindSet = KindSet::of(&[EventKind::Connect]).union(call::that_tell(true));
+const SENDS: KindSet = KindSet::of(&[EventKind::Sendto, EventKind::Sendmsg]);
+const SOCK_DGRAM: u16 = 2;
 const REMOTE: &[&str] = &["destination.ip", "destination.address"];
 const LOCAL: &[&str] = &["source.ip", "source.address"];
 const BOTH: &[&str] = &["destination.ip", "destination.address", "source.ip", "source.address"];
@@ -48,6 +51,25 @@ fn both<'e>(event: &Event) -> Value<'e> {
     let ends: Vec<IpAddr> =
         [local(event), remote(event)].into_iter().flatten().map(|a| a.ip().to_canonical()).collect();
     if ends.is_empty() { Value::Missing } else { Value::Ips(ends) }
+}
+
+/// The domain names that rules list and that resolve to this address. None of them is no missing value: the
+/// address is known, and it is none of those.
+fn names(event: &Event, address: Option<SocketAddr>) -> Value<'_> {
+    let Some(address) = address else { return Value::Missing };
+    let names = event.around.domains.names.get(&address.ip().to_canonical());
+    match names.map_or(&[][..], Vec::as_slice) {
+        [one] => Value::text(one.as_bytes()),
+        names => Value::List(names.iter().map(|name| Cow::Borrowed(name.as_bytes())).collect()),
+    }
+}
+
+/// The call sends to an address that it names itself: each time the socket has another far end.
+fn names_address(event: &Event) -> Option<bool> {
+    let Body::Call(call) = &event.body else { return None };
+    let socket = call.socket.as_deref().filter(|_| SENDS.contains(call.kind))?;
+    let datagrams = socket.sock_type == SOCK_DGRAM && socket.remote.is_some();
+    Some(datagrams && call.result >= 0 && (call.kind != EventKind::Sendto || call.args[4] != 0))
 }
 
 fn transport(event: &Event) -> Option<&'static str> {
@@ -104,6 +126,44 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("fd.lport", Type::Number, "port of the near end", |e, _| port(local(e)))
         .on(NET)
         .shows(&["destination.port", "source.port"]),
+    Field::new("fd.port", Type::Number, "port of either end; != means neither", |e, _| {
+        let ends = [local(e), remote(e)].into_iter().flatten();
+        let ports: Vec<i128> = ends.map(|end| end.port().into()).collect();
+        if ports.is_empty() { Value::Missing } else { Value::Numbers(ports) }
+    })
+    .on(NET)
+    .shows(&["destination.port", "source.port"]),
+    Field::new("fd.sip.name", Type::Domain, "domain of the server, of those that rules list", |e, _| {
+        names(e, server(e))
+    })
+    .on(NET)
+    .needs(Need::Domains)
+    .shows(REMOTE),
+    Field::new("fd.cip.name", Type::Domain, "domain of the client, of those that rules list", |e, _| {
+        names(e, client(e))
+    })
+    .on(NET)
+    .needs(Need::Domains)
+    .shows(LOCAL),
+    Field::new("fd.rip.name", Type::Domain, "domain of the far end, of those that rules list", |e, _| {
+        names(e, remote(e))
+    })
+    .on(NET)
+    .needs(Need::Domains)
+    .shows(BOTH),
+    Field::new("fd.lip.name", Type::Domain, "domain of the near end, of those that rules list", |e, _| {
+        names(e, local(e))
+    })
+    .on(NET)
+    .needs(Need::Domains)
+    .shows(BOTH),
+    Field::new(
+        "fd.name_changed",
+        Type::Bool,
+        "the call sends to an address that it names itself, so that the far end is another than before",
+        |e, _| names_address(e).into(),
+    )
+    .on(NET),
     Field::new("fd.l4proto", Type::Text, "tcp, udp, icmp, raw", |e, _| transport(e).into())
         .on(NET)
         .ecs("network.transport")
@@ -119,7 +179,9 @@ pub(super) const FIELDS: &[Field] = &[
     })
     .on(NET),
     Field::new("fd.connected", Type::Bool, "the connection stands or is being made", |e, _| {
-        connect(e).map(|socket| socket.remote.is_some() && matches!(socket.result, 0.. | -115)).into()
+        let unconnected = names_address(e) == Some(true);
+        let stands = |socket: &RawConnect| socket.remote.is_some() && matches!(socket.result, 0.. | -115);
+        connect(e).map(|socket| stands(socket) && !unconnected).into()
     })
     .on(NET),
     Field::wire("destination.ip", Type::Ip, "address connected to", |e, _| ip(server(e)))

@@ -14,6 +14,8 @@ pub enum Value<'e> {
     Text(Cow<'e, [u8]>),
     /// A number. i128 holds every u64 and i64.
     Number(i128),
+    /// Several numbers of which any may match (`fd.port`: either end).
+    Numbers(Vec<i128>),
     /// True or false.
     Bool(bool),
     /// One address.

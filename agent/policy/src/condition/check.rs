@@ -95,7 +95,7 @@ pub(crate) fn compile(clause: &Clause, notes: &mut Vec<Fault>) -> Result<Compile
             Type::Number | Type::Time => Compare::Numbers(each(literals, number)?),
             Type::Bool => Compare::Bools(each(literals, boolean)?),
             Type::Ip | Type::Net => Compare::Networks(each(literals, network)?),
-            Type::Text | Type::List | Type::Labels => texts(&left, clause, literals)?,
+            Type::Text | Type::Domain | Type::List | Type::Labels => texts(&left, clause, literals)?,
         },
     };
     remark(&left, clause, literals, notes);
@@ -135,6 +135,7 @@ fn accepts(ty: Type, clause: &Clause) -> Result<(), Fault> {
             "exists = == != contains icontains bcontains startswith bstartswith endswith glob iglob regex in \
              intersects pmatch",
         ),
+        Type::Domain => (matches!(operator, Op::Equal | Op::NotEqual | Op::In), "= == != in exists"),
         Type::Number | Type::Time => (
             operator.is_order() || matches!(operator, Op::Equal | Op::NotEqual | Op::In | Op::Intersects),
             "exists = == != < <= > >= in intersects",
@@ -153,7 +154,7 @@ fn accepts(ty: Type, clause: &Clause) -> Result<(), Fault> {
 
 fn comparable(left: &Operand, right: &Operand, clause: &Clause) -> Result<(), Fault> {
     let family = |ty: Type| match ty {
-        Type::Text | Type::List | Type::Labels => 0,
+        Type::Text | Type::Domain | Type::List | Type::Labels => 0,
         Type::Number | Type::Time => 1,
         Type::Bool => 2,
         Type::Ip | Type::Net => 3,
@@ -265,6 +266,11 @@ impl Check {
                     patterns.iter().any(|pattern| pattern.fits(text))
                 }
             }),
+            Compare::Numbers(numbers) if let Value::Numbers(values) = &value => {
+                // Either end, for `!=` neither.
+                let mut each = values.iter().map(|value| self.number_holds(*value, numbers));
+                if negated { each.all(|holds| holds) } else { each.any(|holds| holds) }
+            }
             Compare::Numbers(numbers) => {
                 integer(&value).is_some_and(|value| self.number_holds(value, numbers))
             }
@@ -291,6 +297,10 @@ impl Check {
     fn any_text(&self, value: &Value<'_>, negated: bool, holds: impl Fn(&[u8]) -> bool) -> bool {
         match value {
             Value::Text(text) => holds(text) != negated,
+            // One of the names of an address, or none of them.
+            Value::List(list) if self.left.ty() == Type::Domain => {
+                list.iter().any(|text| holds(text)) != negated
+            }
             Value::List(list) if matches!(self.left.ty(), Type::List | Type::Labels) => match self.operator {
                 Op::In => list.iter().all(|text| holds(text)),
                 _ => list.iter().any(|text| holds(text)) != negated,

@@ -11,6 +11,7 @@ mod operand;
 mod operator;
 mod parser;
 mod program;
+mod show;
 
 pub(crate) use check::{Check, Compare};
 pub(crate) use expr::{Expr, Findings, Macro, asked, awaits, kinds, reads_result, resolve};
@@ -19,6 +20,7 @@ pub(crate) use operand::{Operand, function, lookup};
 pub(crate) use operator::Operator;
 pub(crate) use parser::{parse, parse_call};
 pub(crate) use program::Program;
+pub(crate) use show::never;
 
 use crate::problem::{Fault, Problem, Severity};
 use hostward_event::registry::Awaited;

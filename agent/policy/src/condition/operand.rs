@@ -131,6 +131,11 @@ impl Operand {
     }
 }
 
+/// How the language spells it.
+pub(crate) fn function_name(function: Function) -> &'static str {
+    FUNCTIONS.iter().find(|(_, known)| *known == function).map_or("val", |(name, _)| name)
+}
+
 /// Looks a field up. A name that no field can have is not searched for among those that look like it.
 pub(crate) fn lookup(name: &str, bracket: Option<&str>) -> Result<(&'static Field, Arg), String> {
     if name.len() > MAX_WORD_BYTES {

@@ -3,6 +3,7 @@
 mod build;
 mod collect;
 mod exception;
+mod lint;
 mod lists;
 mod merge;
 mod output;
@@ -33,11 +34,24 @@ pub struct Loaded {
 /// [`Severity::Error`](crate::Severity::Error), and the rest loads. Whether a set with errors
 /// comes into force is the caller's decision.
 pub fn load(files: &[RuleFile]) -> Loaded {
+    compile(files, false)
+}
+
+/// As [`load`], and tells besides what loads and does nothing: macros and lists that nothing uses or that hide each
+/// other, and rules that can never match.
+pub fn check(files: &[RuleFile]) -> Loaded {
+    compile(files, true)
+}
+
+fn compile(files: &[RuleFile], lints: bool) -> Loaded {
     let mut sources = Sources::new(files);
     let mut collection = collect::Collection::default();
     for (file, raw) in files.iter().enumerate() {
         collection.read(file, raw, &mut sources);
     }
     let rules = build::build(&collection, &mut sources);
+    if lints {
+        lint::lint(&collection, &rules, &mut sources);
+    }
     Loaded { rules: RuleSet::new(rules), problems: sources.into_problems() }
 }

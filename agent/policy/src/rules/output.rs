@@ -164,6 +164,11 @@ fn render(value: Value<'_>, out: &mut String) {
             Ok(())
         }
         Value::Number(number) => write!(out, "{number}"),
+        Value::Numbers(numbers) => {
+            let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            out.write_str(&words.join(","))
+        }
+        Value::List(list) if list.is_empty() => out.write_str(MISSING),
         Value::Bool(value) => write!(out, "{value}"),
         Value::Ip(address) => write!(out, "{address}"),
         Value::Ips(addresses) => {

@@ -4,9 +4,11 @@ use super::output::Output;
 use crate::condition::{Expr, Glob, Program};
 use hostward_event::event::RuleInfo;
 use hostward_event::kind::KIND_NUMBERS;
-use hostward_event::registry::Awaited;
+use hostward_event::registry::{Awaited, Type};
 use hostward_event::{Event, KindSet, Text};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One rule that loaded.
 #[derive(Clone, Debug)]
@@ -43,6 +45,11 @@ impl Rule {
     /// this version does not observe.
     pub fn kinds(&self) -> KindSet {
         self.body.kinds
+    }
+
+    /// The condition with lists, macros and exceptions put in: a text that means the same.
+    pub fn expanded(&self) -> String {
+        self.body.expr.to_string()
     }
 
     pub(crate) fn expr(&self) -> &Expr {
@@ -92,11 +99,32 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     /// For each kind, by its number, the enabled rules that can match it, in file order.
     by_kind: Vec<Vec<usize>>,
+    /// Of the rules that match an event only the first counts.
+    first_only: bool,
+    counts: Arc<Counts>,
+}
+
+/// What came and what matched since the set was made; the copies of a set count together.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Events by the number of their kind.
+    seen: Vec<AtomicU64>,
+    /// Matches by the place of the rule.
+    matched: Vec<AtomicU64>,
+}
+
+/// One thread matches: reading and writing apart loses nothing, and costs less than a locked addition.
+fn count(counters: &[AtomicU64], at: usize) {
+    if let Some(counter) = counters.get(at) {
+        counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+    }
 }
 
 impl RuleSet {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
-        let mut set = Self { rules, by_kind: Vec::new() };
+        let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let counts = Arc::new(Counts { seen: zeros(KIND_NUMBERS), matched: zeros(rules.len()) });
+        let mut set = Self { rules, by_kind: Vec::new(), first_only: false, counts };
         set.index();
         set
     }
@@ -112,15 +140,43 @@ impl RuleSet {
 
     /// Appends every enabled rule that matches `event` to `out`, in file order.
     pub fn matches<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>) {
-        let list = self.by_kind.get(usize::from(event.kind() as u8));
-        let rules = list.into_iter().flatten().filter_map(|n| self.rules.get(*n));
-        out.extend(rules.filter(|rule| rule.body.program.holds(event)));
+        count(&self.counts.seen, usize::from(event.kind() as u8));
+        self.ask(event, out, |n| count(&self.counts.matched, n));
+    }
+
+    fn ask<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>, matched: impl Fn(usize)) {
+        let kind = usize::from(event.kind() as u8);
+        for n in self.by_kind.get(kind).into_iter().flatten() {
+            let Some(rule) = self.rules.get(*n).filter(|rule| rule.body.program.holds(event)) else {
+                continue;
+            };
+            matched(*n);
+            out.push(rule);
+            if self.first_only {
+                return;
+            }
+        }
+    }
+
+    /// From now on only the first rule that matches counts, in file order.
+    pub const fn match_first(&mut self) {
+        self.first_only = true;
+    }
+
+    /// How many events this rule was asked about, and how many it matched, since the set was made.
+    pub fn counted(&self, name: &str) -> Option<(u64, u64)> {
+        let at = self.rules.iter().position(|rule| rule.info.name.as_bytes() == name.as_bytes())?;
+        let kinds = self.rules.get(at)?.kinds();
+        let seen = kinds.iter().filter_map(|kind| self.counts.seen.get(usize::from(kind as u8)));
+        let matched = self.counts.matched.get(at)?.load(Relaxed);
+        Some((seen.map(|counter| counter.load(Relaxed)).sum(), matched))
     }
 
     /// As [`RuleSet::matches`], of an event of which `awaited` may yet be told: only rules that do not read that.
     pub fn matches_early<'s>(&'s self, event: &Event, awaited: Awaited, out: &mut Vec<&'s Rule>) {
         let before = out.len();
-        self.matches(event, out);
+        // It is asked again, and counted, when all is told.
+        self.ask(event, out, |_| {});
         let mut at = 0;
         out.retain(|rule| {
             at += 1;
@@ -149,9 +205,28 @@ impl RuleSet {
         idle
     }
 
+    /// The domain names that enabled rules compare addresses with, each once: somebody has to resolve them.
+    pub fn domains(&self) -> BTreeSet<Text> {
+        let mut names = BTreeSet::new();
+        for rule in self.rules.iter().filter(|rule| rule.enabled) {
+            rule.expr().checks(&mut |check| {
+                if check.left.ty() == Type::Domain {
+                    names.extend(check.literals.iter().map(|name| Text::copy(name)));
+                }
+            });
+        }
+        names
+    }
+
     /// All rules, enabled or not, in file order.
     pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
         self.rules.iter()
+    }
+
+    /// A set of this one rule, enabled.
+    pub fn only(&self, name: &str) -> Option<Self> {
+        let rule = Rule { enabled: true, ..self.find(name)?.clone() };
+        Some(Self::new(vec![rule]))
     }
 
     /// The rule of this name.

@@ -189,6 +189,38 @@ fn addresses_and_networks() {
 }
 
 #[test]
+fn domains_stand_for_what_they_resolve_to() {
+    let mut event = connects(process("/usr/bin/curl", ""), &[], "93.184.216.34:443");
+    let mut around = hostward_event::event::Surroundings::default();
+    let names = ["example.org", "www.example.org"].map(Text::from).to_vec();
+    around.domains.names.insert("93.184.216.34".parse().unwrap(), names);
+    event.around = std::sync::Arc::new(around);
+    check(
+        &event,
+        &[
+            ("fd.sip.name = example.org", true),
+            ("fd.sip.name in (other.org, www.example.org)", true),
+            ("fd.sip.name != example.org", false),
+            ("fd.sip.name != other.org", true),
+            ("fd.rip.name = example.org", true),
+            // The client's address is known and is none of those that rules name.
+            ("fd.cip.name in (example.org)", false),
+            ("not fd.cip.name in (example.org)", true),
+            ("fd.lip.name != example.org", true),
+            ("fd.port = 443", true),
+            ("fd.port in (1, 40000)", true),
+            ("fd.port != 443", false),
+            ("fd.port != 80", true),
+            ("fd.port > 1000", true),
+            ("fd.port < 443", false),
+        ],
+    );
+    check(&curl(), &[("fd.sip.name != x", false), ("fd.port != 1", false)]);
+    let problem = Condition::parse("fd.sip.name contains example").unwrap_err();
+    assert_eq!(problem.reason, "operator `contains` does not work on a domain field");
+}
+
+#[test]
 fn ancestors_and_lists() {
     check(
         &curl(),
