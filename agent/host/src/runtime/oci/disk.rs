@@ -57,12 +57,15 @@ pub(super) struct RootReport {
     pub(super) fault: Option<String>,
 }
 
+/// What a container's files said.
+type Read = (Found, State);
+
 /// A state that was read before the next look.
 #[derive(Debug)]
 pub(super) struct Early {
     id: String,
     place: Arc<Place>,
-    read: (Found, State),
+    read: Read,
 }
 
 impl Early {
@@ -94,7 +97,7 @@ pub(super) struct Disk {
     watch: Watch,
     known: BTreeMap<String, Known>,
     /// What was read lately, the oldest first: it may be asked for when the files are gone.
-    lately: VecDeque<(Instant, String, Arc<(Found, State)>)>,
+    lately: VecDeque<(Instant, String, Read)>,
     hierarchies: Hierarchies,
     pub(super) reports: BTreeMap<PathBuf, RootReport>,
 }
@@ -188,7 +191,7 @@ impl Disk {
     }
 
     /// What is done with a container that is new.
-    fn first(&mut self, id: String, read: (Found, State), out: &mut Vec<Fact>) {
+    fn first(&mut self, id: String, read: Read, out: &mut Vec<Fact>) {
         if read.0.maker == Maker::Nobody {
             self.tell(&id, read.0, &read.1, out);
         } else {
@@ -196,17 +199,17 @@ impl Disk {
         }
     }
 
-    fn remember(&mut self, id: String, read: (Found, State)) {
+    fn remember(&mut self, id: String, read: Read) {
         let now = Instant::now();
         let old = |at: &Instant| now.duration_since(*at) > REMEMBER;
         while self.lately.len() >= MAX_REMEMBERED || self.lately.front().is_some_and(|(at, ..)| old(at)) {
             self.lately.pop_front();
         }
-        self.lately.push_back((now, id, Arc::new(read)));
+        self.lately.push_back((now, id, read));
     }
 
     /// A container whose files are gone, as they were.
-    fn remembered(&self, id: &str, asked: &LastResort) -> Option<(Found, State)> {
+    fn remembered(&self, id: &str, asked: &LastResort) -> Option<Read> {
         let (_, _, read) = self.lately.iter().rev().find(|(_, known, _)| known == id)?;
         let (mut found, state) = (read.0.clone(), read.1.clone());
         if found.facts.pod_uid.is_empty() {
@@ -354,7 +357,7 @@ fn place(path: &Path, root: &Root, below: &str, ino: u64) -> Option<Arc<Place>> 
     })
 }
 
-fn read(place: &Place, id: &str, pod_uid: &Text) -> Option<(Found, State)> {
+fn read(place: &Place, id: &str, pod_uid: &Text) -> Option<Read> {
     let root = Root::open(&place.root).ok()?;
     let file = root.read(&place.file).ok()?;
     let state = if place.program == "crun" { spec::crun(&file)? } else { spec::runc(&file)? };
