@@ -5,6 +5,8 @@ mod conditions;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod lint;
+#[cfg(test)]
 mod loading;
 #[cfg(test)]
 mod plans;
