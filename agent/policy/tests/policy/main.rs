@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod conditions;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod lint;
