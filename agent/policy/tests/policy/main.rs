@@ -5,6 +5,8 @@ mod conditions;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod correlate;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod lint;
