@@ -146,7 +146,7 @@ impl<C: Clock> Pipeline<C> {
             Input::Action(result) => self.conclude(result, effects),
             Input::Tick(now) => {
                 self.expire(*now, effects);
-                self.summarise(self.wall(*now), effects);
+                self.summarise(self.wall(*now), *now, effects);
             }
             Input::Fact(Fact::Clock { offset_ns }) => self.clock_offset_ns = *offset_ns,
             Input::Fact(Fact::Host(host)) => self.mint = IdMint::new(&host.machine_id, &host.boot_id),
@@ -177,18 +177,18 @@ impl<C: Clock> Pipeline<C> {
             }
         }
         self.expire(u64::MAX, effects);
-        self.summarise(i64::MAX, effects);
+        self.summarise(i64::MAX, self.enricher.now_ns(), effects);
     }
 
     /// Tells the repeats whose window has passed: one alert for each window, about the last of them.
-    fn summarise(&mut self, now_ns: i64, effects: &mut Vec<Effect>) {
+    /// The clock is not read, so that a replay with other rules reads it as often.
+    fn summarise(&mut self, until_ns: i64, boot_ns: u64, effects: &mut Vec<Effect>) {
         let policy = Arc::clone(&self.policy);
         let mut summaries = std::mem::take(&mut self.summaries);
-        self.correlator.expire(&policy.rules, now_ns, &mut summaries);
+        self.correlator.expire(&policy.rules, until_ns, &mut summaries);
         for Summary { rule, event, count, window_ns } in summaries {
             let decision = policy.decide(&rule, &event);
-            let now = self.finished_ns.unwrap_or_else(|| self.clock.boot_ns());
-            let mut alert = self.alert_of(&rule, &event, decision, now);
+            let mut alert = self.alert_of(&rule, &event, decision, boot_ns);
             alert.mode = Mode::Monitor;
             if alert.action == Action::Kill {
                 alert.outcome = Outcome::WouldHave;
