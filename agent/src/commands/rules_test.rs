@@ -26,7 +26,7 @@ pub fn run(args: &cli::RulesTest) -> Result<Exit, Failure> {
     if !errors.is_empty() {
         return Err(Failure::new(Exit::Config, errors.join("\n"), "a test of half the rules says nothing"));
     }
-    let expected = args.expect.as_deref().map(|path| read(path)).transpose()?;
+    let expected = args.expect.as_deref().map(read).transpose()?;
     let counts = count(&args.capture, policy, &config)?;
     let mut out = Printer::default();
     let Some(expected) = expected else {
