@@ -87,7 +87,9 @@ pub struct Correlator {
 impl Correlator {
     /// Takes out of `matched` what does not make an alert yet, and adds the sequences that `event` completes.
     pub fn correlate<'s>(&mut self, rules: &'s RuleSet, event: &Event, matched: &mut Vec<&'s Rule>) {
-        matched.retain(|rule| rule.correlation().is_none_or(|how| how.count < 2 || self.counts(rule, how, event)));
+        matched.retain(|rule| {
+            rule.correlation().is_none_or(|how| how.count < 2 || self.counts(rule, how, event))
+        });
         if matched.is_empty() {
             return;
         }
@@ -136,12 +138,14 @@ impl Correlator {
         let state = self.states.entry(rule.info.name.clone()).or_default();
         let (window, gone) = state.windows.at(dedup.by.of(event));
         self.due.extend(gone.and_then(|window| summary(rule, window, dedup.window_ns)));
-        let open = window.began_ns.is_some_and(|began| event.time_ns.saturating_sub(began) <= dedup.window_ns);
+        let open =
+            window.began_ns.is_some_and(|began| event.time_ns.saturating_sub(began) <= dedup.window_ns);
         if open {
             window.folded += 1;
             window.last = Some(Arc::clone(event));
         } else {
-            let old = std::mem::replace(window, Window { began_ns: Some(event.time_ns), folded: 0, last: None });
+            let old =
+                std::mem::replace(window, Window { began_ns: Some(event.time_ns), folded: 0, last: None });
             self.due.extend(summary(rule, old, dedup.window_ns));
         }
         open

@@ -74,6 +74,7 @@ impl Events {
     /// Begins with number 1.
     pub(crate) fn new(seed: u64) -> Self {
         let around = Surroundings {
+            domains: hostward_event::process::DomainTable::default(),
             host: HostFacts {
                 machine_id: "6f1c4a0e5d8b4a5e9a3f1d2c3b4a5968".to_owned(),
                 boot_id: "0b2f6c1e-1111-4222-8333-444455556666".to_owned(),

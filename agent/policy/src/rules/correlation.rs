@@ -126,11 +126,17 @@ fn dedup(entry: &mut Entry<'_>, node: &Node, sources: &mut Sources<'_>) -> Optio
 fn key(entry: &mut Entry<'_>, node: &Node, sources: &mut Sources<'_>) -> Key {
     let scalars: Vec<Rc<Scalar>> = match (&node.kind, node.scalar()) {
         (_, Some(scalar)) => vec![Rc::clone(scalar)],
-        (crate::yaml::Kind::Sequence(nodes), None) => nodes.iter().filter_map(|node| node.scalar().cloned()).collect(),
+        (crate::yaml::Kind::Sequence(nodes), None) => {
+            nodes.iter().filter_map(|node| node.scalar().cloned()).collect()
+        }
         _ => Vec::new(),
     };
     if scalars.is_empty() {
-        entry.error(node.at, Fault::new(0, "expected a field or a list of fields", "e.g. `by: proc.entity_id`"), sources);
+        entry.error(
+            node.at,
+            Fault::new(0, "expected a field or a list of fields", "e.g. `by: proc.entity_id`"),
+            sources,
+        );
     }
     let mut operands = Vec::new();
     for scalar in scalars {

@@ -1,7 +1,9 @@
 //! The published behaviour that rule files rely on, a case each: what lists become, how values are rendered, how paths
 //! are made absolute, what order binds. Operators and missing fields are in `conditions`.
 
-use crate::support::{O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, connects, contained, exec, load, matching, open, opens, process, rule};
+use crate::support::{
+    O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, connects, contained, exec, load, matching, open, opens, process, rule,
+};
 use hostward_event::event::Body;
 use hostward_event::registry::{self, Value};
 use hostward_event::{Event, Text};
@@ -34,7 +36,11 @@ fn a_list_is_text_wherever_its_name_stands_alone() {
 #[test]
 fn items_with_blanks_are_quoted_and_numbers_are_text() {
     let lists = "- list: l\n  items: [two words, 7, 0x10, '1.50']\n";
-    listed(lists, "proc.name in (l)", &[("two words", true), ("7", true), ("0x10", true), ("1.50", true), ("two", false)]);
+    listed(
+        lists,
+        "proc.name in (l)",
+        &[("two words", true), ("7", true), ("0x10", true), ("1.50", true), ("two", false)],
+    );
 }
 
 #[test]
@@ -64,7 +70,8 @@ fn a_list_nests_those_before_it_and_grows_when_appended_to() {
 #[test]
 fn what_is_appended_binds_as_the_joined_text_does() {
     // The published engine joins with one blank and no parentheses.
-    let text = rule("R", "proc.name = a") + "- rule: R\n  condition: or proc.name = b and proc.pid = 1\n  append: true\n";
+    let text = rule("R", "proc.name = a")
+        + "- rule: R\n  condition: or proc.name = b and proc.pid = 1\n  append: true\n";
     let loaded = load(&text);
     assert_eq!(loaded.problems, []);
     assert_eq!(
@@ -75,7 +82,8 @@ fn what_is_appended_binds_as_the_joined_text_does() {
 
 #[test]
 fn a_macro_keeps_its_parentheses() {
-    let text = "- macro: m\n  condition: proc.name = a or proc.name = b\n".to_owned() + &rule("R", "m and proc.pid = 1");
+    let text = "- macro: m\n  condition: proc.name = a or proc.name = b\n".to_owned()
+        + &rule("R", "m and proc.pid = 1");
     assert_eq!(
         load(&text).rules.find("R").unwrap().expanded(),
         "(proc.name = a or proc.name = b) and proc.pid = 1"
@@ -84,9 +92,14 @@ fn a_macro_keeps_its_parentheses() {
 
 #[test]
 fn a_macro_does_not_see_one_further_down() {
-    let text = "- macro: m\n  condition: n\n- macro: n\n  condition: proc.name = a\n".to_owned() + &rule("R", "n");
+    let text =
+        "- macro: m\n  condition: n\n- macro: n\n  condition: proc.name = a\n".to_owned() + &rule("R", "n");
     let loaded = load(&text);
-    assert!(loaded.problems.iter().any(|problem| problem.reason == "unknown macro `n`"), "{:?}", loaded.problems);
+    assert!(
+        loaded.problems.iter().any(|problem| problem.reason == "unknown macro `n`"),
+        "{:?}",
+        loaded.problems
+    );
     assert!(loaded.rules.find("R").is_some(), "a rule sees all");
 }
 
@@ -111,7 +124,8 @@ fn flags_of_an_open_are_rendered_to_the_letter() {
         (O_WRONLY | O_CREAT | O_TRUNC, true, "O_WRONLY|O_CREAT|O_TRUNC|O_F_CREATED"),
         (O_RDWR | O_CREAT, false, "O_RDWR|O_CREAT"),
     ] {
-        let event = opens(process("/bin/x", ""), &[], hostward_event::raw::RawOpen { created, ..open("/a", flags) });
+        let event =
+            opens(process("/bin/x", ""), &[], hostward_event::raw::RawOpen { created, ..open("/a", flags) });
         assert_eq!(text(&event, "evt.arg", Some("flags")), want);
         assert_eq!(text(&event, "evt.arg.flags", None), want);
     }
@@ -218,7 +232,10 @@ fn a_connection_is_named_by_both_ends() {
 #[test]
 fn the_old_direction_of_an_event_is_always_out() {
     let event = exec(process("/bin/x", ""), &[]);
-    let loaded = load(&(rule("out", "evt.type = execve and evt.dir = <") + &rule("in", "evt.type = execve and evt.dir = >")));
+    let loaded = load(
+        &(rule("out", "evt.type = execve and evt.dir = <")
+            + &rule("in", "evt.type = execve and evt.dir = >")),
+    );
     assert_eq!(matching(&loaded.rules, &event), ["out"]);
 }
 

@@ -28,7 +28,8 @@ fn alerts(rules: &RuleSet, correlator: &mut Correlator, events: &[Event]) -> Vec
 
 #[test]
 fn a_count_is_reached_by_one_key_in_time() {
-    let text = rule("N", "evt.type = execve and proc.name = a") + "  count: 3\n  by: proc.pid\n  within: 10s\n";
+    let text =
+        rule("N", "evt.type = execve and proc.name = a") + "  count: 3\n  by: proc.pid\n  within: 10s\n";
     let loaded = load(&text);
     assert_eq!(loaded.problems, []);
     let events = [
@@ -43,8 +44,7 @@ fn a_count_is_reached_by_one_key_in_time() {
         ran("a", 1, 13),
     ];
     let told = alerts(&loaded.rules, &mut Correlator::default(), &events);
-    let want: Vec<Vec<String>> =
-        [0, 0, 0, 0, 0, 1, 0].map(|n| vec!["N".to_owned(); n]).to_vec();
+    let want: Vec<Vec<String>> = [0, 0, 0, 0, 0, 1, 0].map(|n| vec!["N".to_owned(); n]).to_vec();
     assert_eq!(told, want);
     assert!(!loaded.rules.find("N").unwrap().is_immediate());
 }
@@ -114,6 +114,8 @@ fn mistakes_are_told() {
         let told = problems(&(rule("R", "evt.type = execve") + keys));
         assert!(told.iter().any(|problem| problem.contains(want)), "{keys}: {told:?}");
     }
-    let loaded = hostward_policy::load(&[file(&(rule("R", "evt.type = execve") + "  dedup: {by: proc.pid, window: 1s}\n"))]);
+    let loaded = hostward_policy::load(&[file(
+        &(rule("R", "evt.type = execve") + "  dedup: {by: proc.pid, window: 1s}\n"),
+    )]);
     assert!(loaded.rules.find("R").unwrap().is_immediate());
 }

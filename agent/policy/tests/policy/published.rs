@@ -29,7 +29,8 @@ fn the_published_rules_load_unmodified() {
     // What `hostward rules explain` shows of each can be written in a file again, and means the same.
     for rule in &loaded.rules {
         let expanded = rule.expanded();
-        let text = format!("- rule: R\n  desc: d\n  output: o\n  priority: INFO\n  condition: >-\n    {expanded}\n");
+        let text =
+            format!("- rule: R\n  desc: d\n  output: o\n  priority: INFO\n  condition: >-\n    {expanded}\n");
         let again = load(&[RuleFile { name: "again.yaml".to_owned(), text: text.into() }]);
         let again = again.rules.find("R").unwrap_or_else(|| panic!("{expanded}: {:?}", again.problems));
         assert_eq!(again.expanded(), expanded);
