@@ -19,7 +19,7 @@ use hostward_event::fact::{ActionResult, Fact, Input, Lookup, Outcome};
 use hostward_event::mask::Masker;
 use hostward_event::registry::Awaited;
 use hostward_event::{Event, EventId, EventKind, IdMint, KindSet, Text};
-use hostward_policy::Rule;
+use hostward_policy::{Correlator, Rule, Summary};
 use hostward_respond::KillRequest;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -79,6 +79,9 @@ pub struct Pipeline<C> {
     /// System calls that are telemetry.
     calls: KindSet,
     masker: Masker,
+    correlator: Correlator,
+    /// Of rules that were swapped out.
+    summaries: Vec<Summary>,
     mint: IdMint,
     clock_offset_ns: i64,
     waiting: VecDeque<Waiting>,
@@ -106,6 +109,8 @@ impl<C: Clock> Pipeline<C> {
             calls: telemetry.calls(),
             telemetry,
             masker,
+            correlator: Correlator::default(),
+            summaries: Vec::new(),
             mint: IdMint::new("", ""),
             clock_offset_ns: 0,
             waiting: VecDeque::new(),
@@ -119,6 +124,9 @@ impl<C: Clock> Pipeline<C> {
     /// Puts other rules and responses in force, between two inputs.
     pub fn swap(&mut self, policy: Arc<Policy>) {
         self.enricher.keep_environment(&policy.plan.environment);
+        // What the old rules have counted is theirs; what they have folded is still told.
+        self.correlator.expire(&self.policy.rules, i64::MAX, &mut self.summaries);
+        self.correlator = Correlator::default();
         self.policy = policy;
     }
 
@@ -136,7 +144,10 @@ impl<C: Clock> Pipeline<C> {
     pub fn handle(&mut self, input: &Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Action(result) => self.conclude(result, effects),
-            Input::Tick(now) => self.expire(*now, effects),
+            Input::Tick(now) => {
+                self.expire(*now, effects);
+                self.summarise(self.wall(*now), *now, effects);
+            }
             Input::Fact(Fact::Clock { offset_ns }) => self.clock_offset_ns = *offset_ns,
             Input::Fact(Fact::Host(host)) => self.mint = IdMint::new(&host.machine_id, &host.boot_id),
             Input::Gap(gap) => self.counts.lost += gap.count,
@@ -166,6 +177,28 @@ impl<C: Clock> Pipeline<C> {
             }
         }
         self.expire(u64::MAX, effects);
+        self.summarise(i64::MAX, self.enricher.now_ns(), effects);
+    }
+
+    /// Tells the repeats whose window has passed: one alert for each window, about the last of them.
+    /// The clock is not read, so that a replay with other rules reads it as often.
+    fn summarise(&mut self, until_ns: i64, boot_ns: u64, effects: &mut Vec<Effect>) {
+        let policy = Arc::clone(&self.policy);
+        let mut summaries = std::mem::take(&mut self.summaries);
+        self.correlator.expire(&policy.rules, until_ns, &mut summaries);
+        for Summary { rule, event, count, window_ns } in summaries {
+            let decision = policy.decide(&rule, &event);
+            let mut alert = self.alert_of(&rule, &event, decision, boot_ns);
+            alert.mode = Mode::Monitor;
+            if alert.action == Action::Kill {
+                alert.outcome = Outcome::WouldHave;
+            }
+            alert.detail = Text::from(format!(
+                "{count} more within {} ms were folded into this one",
+                window_ns / 1_000_000
+            ));
+            self.alert(&event, alert, effects);
+        }
     }
 
     fn observe(&mut self, event: Arc<Event>, effects: &mut Vec<Effect>) {
@@ -173,6 +206,7 @@ impl<C: Clock> Pipeline<C> {
         let policy = Arc::clone(&self.policy);
         let mut matched = Vec::new();
         policy.rules.matches(&event, &mut matched);
+        self.correlator.correlate(&policy.rules, &event, &mut matched);
         if self.wanted(&event) {
             self.counts.emitted += 1;
             self.emit(Arc::clone(&event), effects);
@@ -187,6 +221,9 @@ impl<C: Clock> Pipeline<C> {
             let decision = policy.decide(rule, &event);
             let mut alert = self.alert_of(rule, &event, decision, matched_boot_ns);
             match (alert.action, alert.mode) {
+                // Actions are taken each time: only what merely tells is folded.
+                (Action::Alert, _) | (Action::Kill, Mode::Monitor) if self.correlator.folds(rule, &event) => {
+                }
                 (Action::Alert, _) => self.alert(&event, alert, effects),
                 (Action::Kill, Mode::Monitor) => {
                     alert.outcome = Outcome::WouldHave;

@@ -42,6 +42,7 @@
 //! and carrying out actions belong to the agent and to `hostward-respond`.
 
 pub mod condition;
+mod correlate;
 mod entry;
 pub mod plan;
 mod problem;
@@ -51,6 +52,7 @@ mod sourced;
 mod yaml;
 
 pub use condition::Condition;
+pub use correlate::{Correlator, Summary};
 pub use plan::{Protected, plan};
 pub use problem::{Problem, Severity};
 pub use responses::{Response, Responses};

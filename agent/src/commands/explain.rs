@@ -37,6 +37,9 @@ pub fn run(args: &cli::RulesExplain) -> Result<Exit, Failure> {
     out.line(&format!("rule      {}{}", rule.info.name, if rule.enabled { "" } else { " (off)" }))?;
     out.line(&format!("from      {}", rule.info.source))?;
     out.line(&format!("condition {}", rule.expanded()))?;
+    if let Some(how) = rule.correlates() {
+        out.line(&format!("alerts    {how}"))?;
+    }
     let kinds: Vec<&str> = rule.kinds().iter().map(EventKind::name).collect();
     out.line(&format!(
         "events    {}",

@@ -32,17 +32,21 @@ fn file(text: &str) -> RuleFile {
     RuleFile { name: "test.yaml".into(), text: text.as_bytes().to_vec() }
 }
 
-fn pipeline(responses: &str) -> Pipeline<ReplayClock> {
-    let loaded = hostward_policy::load(&[file(RULES)]);
+fn policy(rules: &str, responses: &str) -> Policy {
+    let loaded = hostward_policy::load(&[file(rules)]);
     let (responses, problems) = Responses::load(&[file(responses)], &loaded.rules);
     assert!(loaded.problems.is_empty() && problems.is_empty(), "{:?} {problems:?}", loaded.problems);
-    let policy = Policy {
+    Policy {
         rules: loaded.rules,
         responses,
         plan: KernelPlan::default(),
         owner_keys: vec!["team".into()],
         problems: Vec::new(),
-    };
+    }
+}
+
+fn pipeline(responses: &str) -> Pipeline<ReplayClock> {
+    let policy = policy(RULES, responses);
     let enricher = Enricher::new(&hostward_enrich::Config::default());
     let masker = Masker::new(&MaskConfig::default()).unwrap();
     let mut pipeline =
@@ -167,4 +171,57 @@ fn what_waits_goes_out_when_the_agent_stops() {
     assert_eq!(emitted.len(), 2, "the exec and its alert");
     assert_eq!(alerts(&emitted)[0].1, Outcome::TimedOut);
     assert!(emitted.iter().all(|event| event.partial));
+}
+
+/// The same program again, `second` seconds after the start.
+fn exec_at(second: u64) -> Input {
+    let mut input = exec();
+    if let Input::Raw(raw) = &mut input {
+        raw.source.seq = second;
+        raw.source.boot_ns = second * 1_000_000_000;
+    }
+    input
+}
+
+const FOLDED: &str = "
+- rule: Often
+  desc: d
+  condition: evt.type = execve
+  output: often
+  priority: NOTICE
+  dedup: {by: proc.name, window: 10s}
+";
+
+/// Rule, message and detail of the alerts.
+fn details(events: &[Arc<Event>]) -> Vec<String> {
+    events.iter().filter_map(|event| event.alert.as_ref()).map(|alert| alert.detail.to_string()).collect()
+}
+
+#[test]
+fn repeats_are_told_by_one_summary_also_when_rules_are_swapped() {
+    let mut pipeline = pipeline("");
+    pipeline.swap(Arc::new(policy(FOLDED, "")));
+    run(&mut pipeline, &told());
+    let counts: Vec<usize> = (1..=3).map(|n| details(&run(&mut pipeline, &exec_at(n)).1).len()).collect();
+    assert_eq!(counts, [1, 0, 0]);
+    assert!(details(&run(&mut pipeline, &Input::Tick(10_000_000_000)).1).is_empty(), "the window is open");
+    let (_, emitted) = run(&mut pipeline, &Input::Tick(12_000_000_000));
+    assert_eq!(details(&emitted), ["2 more within 10000 ms were folded into this one"]);
+    assert!(details(&run(&mut pipeline, &Input::Tick(30_000_000_000)).1).is_empty());
+
+    run(&mut pipeline, &exec_at(31));
+    run(&mut pipeline, &exec_at(32));
+    pipeline.swap(Arc::new(policy(RULES, "")));
+    let (_, emitted) = run(&mut pipeline, &Input::Tick(33_000_000_000));
+    assert_eq!(details(&emitted), ["1 more within 10000 ms were folded into this one"]);
+}
+
+#[test]
+fn a_kill_is_carried_out_each_time_though_alerts_are_folded() {
+    let mut pipeline = pipeline("");
+    let kill = "- response: Stop\n  rules: [Often]\n  mode: enforce\n  actions: [kill]\n";
+    pipeline.swap(Arc::new(policy(FOLDED, kill)));
+    run(&mut pipeline, &told());
+    let kills: Vec<usize> = (1..=3).map(|n| run(&mut pipeline, &exec_at(n)).0.len()).collect();
+    assert_eq!(kills, [1, 1, 1]);
 }

@@ -5,6 +5,7 @@ use crate::samples;
 use hostward_event::canonical::{DecodeFailure, decode, encode};
 use hostward_event::event::Surroundings;
 use hostward_event::process::UserTable;
+use hostward_event::registry::{self, Arg, Value};
 use hostward_event::workload::Workload;
 use hostward_event::{Event, encode as wire};
 use proptest::prelude::*;
@@ -35,6 +36,25 @@ fn every_kind_of_event_comes_back_and_reads_the_same() {
         assert_eq!(nameless(&back), nameless(&event), "{name}");
         assert_eq!(ecs(&back), ecs(&event), "{name}: with the names that it shows");
     }
+}
+
+#[test]
+fn domains_of_its_addresses_go_along() {
+    let (_, mut event) = samples::all().into_iter().find(|(name, _)| *name == "connect_ipv4").unwrap();
+    let read = |event: &Event| {
+        let (field, arg) = registry::resolve("fd.sip.name", None).unwrap();
+        format!("{:?}", field.value(event, &arg))
+    };
+    let Value::Ip(server) = registry::find("fd.sip").unwrap().value(&event, &Arg::None) else {
+        panic!("no server")
+    };
+    let mut around = Surroundings::clone(&event.around);
+    around.domains.names.insert(server, vec!["a.example".into(), "b.example".into()]);
+    around.domains.names.insert([192, 0, 2, 250].into(), vec!["unused.example".into()]);
+    event.around = Arc::new(around);
+    let back = decode(&stored(&event)).unwrap();
+    assert_eq!(read(&back), read(&event));
+    assert_eq!(back.around.domains.names.len(), 1, "those of other addresses stay here");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
 use hostward_event::fact::{Notice, Outcome};
-use hostward_event::process::{AgentFacts, CloudFacts, HostFacts, Process, UserTable};
+use hostward_event::process::{AgentFacts, CloudFacts, DomainTable, HostFacts, Process, UserTable};
 use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Gap, Inode, Layer, Namespaces, OpenCall, RawCall, RawCgroup,
@@ -50,6 +50,7 @@ fn around() -> Arc<Surroundings> {
             version: "0.1.0".to_owned(),
             pid: 400,
         },
+        domains: DomainTable::default(),
         users: UserTable {
             users: [(0, Text::from("root")), (33, Text::from("www-data")), (1000, Text::from("alice"))]
                 .into(),

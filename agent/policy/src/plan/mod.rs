@@ -47,7 +47,7 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
             cells = cells.or(opens::cover(rule.expr(), true));
         }
         environment(rule.expr(), &mut plan.environment);
-        if responses.kills_in_kernel(rule) {
+        if rule.is_immediate() && responses.kills_in_kernel(rule) {
             kills::add(rule.expr(), protected, &mut plan);
         }
     }

@@ -230,7 +230,14 @@ fn compile_rule(
         return None;
     }
     let kinds = watched(&expr);
-    if kinds.is_empty() {
+    let sequence = body.correlation.iter().flat_map(|how| &how.sequence);
+    if let Some(missing) = sequence.clone().find(|step| collection.rules.find(step).is_none()) {
+        let hint = did_you_mean(missing, collection.rules.names());
+        let reason = format!("sequence names the rule `{}`, which is not there", shorten(missing));
+        sources.report(Severity::Error, name, rule.place, Fault::new(0, reason, hint));
+        return None;
+    }
+    if kinds.is_empty() && sequence.count() == 0 {
         sources.report(Severity::Note, name, rule.place, inert(&expr));
     }
     let source = place_name(rule.place, sources);
@@ -248,7 +255,14 @@ fn compile_rule(
             output_fields: output.fields(),
         }),
         enabled: body.enabled,
-        body: Arc::new(Body { awaits: awaits(&expr), program: Program::new(&expr), expr, output, kinds }),
+        body: Arc::new(Body {
+            awaits: awaits(&expr),
+            program: Program::new(&expr),
+            expr,
+            output,
+            kinds,
+            correlation: body.correlation.clone(),
+        }),
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing is compiled here, since a macro that a later file appends to is effective everywhere.
 
+use super::correlation::{self, Correlation};
 use super::exception::Exception;
 use super::merge::{Merge, merge, undefined};
 use super::parts::Parts;
@@ -43,6 +44,7 @@ pub(super) struct RuleBody {
     pub(super) exceptions: Vec<Exception>,
     pub(super) enabled: bool,
     pub(super) tolerates_unknown_fields: bool,
+    pub(super) correlation: Option<Correlation>,
     pub(super) file_hash: u64,
 }
 
@@ -192,7 +194,7 @@ impl Collection {
             "skip-if-unknown-filter",
         ];
         // What these two say holds anyway: nothing warns about event types.
-        let known = [&KEYS[..], &["warn_evttypes"]].concat();
+        let known = [&KEYS[..], &["warn_evttypes"], &correlation::KEYS].concat();
         entry.check_keys(
             &known,
             &["capture", "capture_duration", "capture_events", "capture_filesize"],

@@ -2,6 +2,7 @@
 
 mod build;
 mod collect;
+mod correlation;
 mod exception;
 mod lint;
 mod lists;
@@ -11,6 +12,7 @@ mod parts;
 mod set;
 mod tags;
 
+pub(crate) use correlation::Correlation;
 pub(crate) use set::Selector;
 pub use set::{Rule, RuleSet};
 

@@ -1,6 +1,7 @@
 //! The values of a rule entry, and what becomes of them: a rule, or a change of one.
 
 use super::collect::RuleBody;
+use super::correlation::{self, Correlation};
 use super::exception::{self, Exception};
 use super::merge::Merge;
 use crate::entry::Entry;
@@ -19,13 +20,25 @@ pub(super) struct Parts {
     exceptions: Option<Vec<Exception>>,
     pub(super) enabled: Option<bool>,
     tolerates_unknown_fields: Option<bool>,
+    correlation: Option<Correlation>,
 }
 
 impl Parts {
     pub(super) fn read(entry: &mut Entry<'_>, sources: &mut Sources<'_>) -> Self {
+        let correlation = correlation::read(entry, sources);
+        let condition = match entry.sourced("condition", sources) {
+            // It matches by what its rules match.
+            None if correlation.as_ref().is_some_and(|how| !how.sequence.is_empty()) => {
+                let mut never = Sourced::default();
+                never.push("evt.num = 0");
+                Some(never)
+            }
+            condition => condition,
+        };
         Self {
+            correlation,
             description: entry.text("desc", sources).map(|scalar| scalar.text.trim_end().to_owned()),
-            condition: entry.sourced("condition", sources),
+            condition,
             output: entry.sourced("output", sources),
             priority: priority(entry, sources),
             tags: entry
@@ -44,7 +57,8 @@ impl Parts {
         sources: &mut Sources<'_>,
     ) -> Option<RuleBody> {
         for key in ["desc", "condition", "output", "priority"] {
-            if entry.value(key).is_none() {
+            let by_sequence = key == "condition" && self.condition.is_some();
+            if entry.value(key).is_none() && !by_sequence {
                 entry.error(
                     entry.at,
                     Fault::new(0, format!("rule has no `{key}`"), format!("add `{key}:`")),
@@ -61,6 +75,7 @@ impl Parts {
             exceptions: self.exceptions.unwrap_or_default(),
             enabled: self.enabled.unwrap_or(true),
             tolerates_unknown_fields: self.tolerates_unknown_fields.unwrap_or(false),
+            correlation: self.correlation,
             file_hash: hash,
         })
     }
@@ -95,6 +110,9 @@ impl Parts {
             Some(new) if appends("exceptions") => exception::append(&mut rule.exceptions, new),
             Some(new) => rule.exceptions = new,
             None => {}
+        }
+        if self.correlation.is_some() {
+            rule.correlation = self.correlation;
         }
         rule.priority = self.priority.unwrap_or(rule.priority);
         rule.enabled = self.enabled.unwrap_or(rule.enabled);

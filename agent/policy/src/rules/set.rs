@@ -1,5 +1,6 @@
 //! The rules in force.
 
+use super::correlation::Correlation;
 use super::output::Output;
 use crate::condition::{Expr, Glob, Program};
 use hostward_event::event::RuleInfo;
@@ -28,6 +29,7 @@ pub(super) struct Body {
     pub(super) output: Output,
     pub(super) kinds: KindSet,
     pub(super) awaits: Awaited,
+    pub(super) correlation: Option<Correlation>,
 }
 
 impl Rule {
@@ -50,6 +52,34 @@ impl Rule {
     /// The condition with lists, macros and exceptions put in: a text that means the same.
     pub fn expanded(&self) -> String {
         self.body.expr.to_string()
+    }
+
+    pub(crate) fn correlation(&self) -> Option<&Correlation> {
+        self.body.correlation.as_ref()
+    }
+
+    /// What makes several matches one alert, in words; none: each match is one.
+    pub fn correlates(&self) -> Option<String> {
+        let how = self.correlation()?;
+        let mut parts = Vec::new();
+        if !how.sequence.is_empty() {
+            parts.push(format!("sequence {}", how.sequence.join(", then ")));
+        }
+        if how.count > 1 {
+            parts.push(format!("{} matches", how.count));
+        }
+        if how.within_ns > 0 {
+            parts.push(format!("by {} within {} ms", how.by, how.within_ns / 1_000_000));
+        }
+        if let Some(dedup) = &how.dedup {
+            parts.push(format!("repeats by {} folded for {} ms", dedup.by, dedup.window_ns / 1_000_000));
+        }
+        Some(parts.join(", "))
+    }
+
+    /// Each match is an alert: no count has to be reached, no sequence to be completed.
+    pub fn is_immediate(&self) -> bool {
+        self.correlation().is_none_or(|how| how.count < 2 && how.sequence.is_empty())
     }
 
     pub(crate) fn expr(&self) -> &Expr {
@@ -101,6 +131,7 @@ pub struct RuleSet {
     by_kind: Vec<Vec<usize>>,
     /// Of the rules that match an event only the first counts.
     first_only: bool,
+    sequences: Vec<usize>,
     counts: Arc<Counts>,
 }
 
@@ -124,12 +155,15 @@ impl RuleSet {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
         let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let counts = Arc::new(Counts { seen: zeros(KIND_NUMBERS), matched: zeros(rules.len()) });
-        let mut set = Self { rules, by_kind: Vec::new(), first_only: false, counts };
+        let mut set = Self { rules, by_kind: Vec::new(), first_only: false, sequences: Vec::new(), counts };
         set.index();
         set
     }
 
     fn index(&mut self) {
+        let sequence = |rule: &Rule| rule.correlation().is_some_and(|how| !how.sequence.is_empty());
+        let enabled = self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled && sequence(rule));
+        self.sequences = enabled.map(|(n, _)| n).collect();
         self.by_kind = vec![Vec::new(); KIND_NUMBERS];
         for (n, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
             for kind in rule.kinds().iter() {
@@ -180,7 +214,7 @@ impl RuleSet {
         let mut at = 0;
         out.retain(|rule| {
             at += 1;
-            at <= before || !rule.body.awaits.meets(awaited)
+            at <= before || (rule.is_immediate() && !rule.body.awaits.meets(awaited))
         });
     }
 
@@ -221,6 +255,11 @@ impl RuleSet {
     /// All rules, enabled or not, in file order.
     pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
         self.rules.iter()
+    }
+
+    /// The enabled rules that wait for others in an order.
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = &Rule> {
+        self.sequences.iter().filter_map(|n| self.rules.get(*n))
     }
 
     /// A set of this one rule, enabled.

@@ -3,7 +3,13 @@
 #[cfg(test)]
 mod conditions;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod correlate;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod lint;
 #[cfg(test)]
 mod loading;
 #[cfg(test)]

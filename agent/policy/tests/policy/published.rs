@@ -26,6 +26,15 @@ fn the_published_rules_load_unmodified() {
     let worth: Vec<_> = loaded.problems.iter().filter(|problem| problem.severity != Severity::Note).collect();
     assert!(worth.is_empty(), "{worth:#?}");
     assert_eq!(loaded.rules.len(), written);
+    // What `hostward rules explain` shows of each can be written in a file again, and means the same.
+    for rule in &loaded.rules {
+        let expanded = rule.expanded();
+        let text =
+            format!("- rule: R\n  desc: d\n  output: o\n  priority: INFO\n  condition: >-\n    {expanded}\n");
+        let again = load(&[RuleFile { name: "again.yaml".to_owned(), text: text.into() }]);
+        let again = again.rules.find("R").unwrap_or_else(|| panic!("{expanded}: {:?}", again.problems));
+        assert_eq!(again.expanded(), expanded);
+    }
     assert!(written >= 20, "{written} rules in the file");
 }
 
