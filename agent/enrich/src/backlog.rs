@@ -1,5 +1,6 @@
 //! Events that wait behind the exec of their process, each for a bounded time of its own.
 
+use foldhash::quality::RandomState;
 use hostward_event::{EntityId, Event};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ struct Queue {
 
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    queues: HashMap<EntityId, Queue>,
+    queues: HashMap<EntityId, Queue, RandomState>,
     deadlines: BTreeSet<(u64, EntityId)>,
     held: usize,
     limit: usize,
@@ -23,7 +24,7 @@ pub(crate) struct Backlog {
 impl Backlog {
     pub(crate) fn new(limit: usize, wait_ms: u32) -> Self {
         let wait_ns = u64::from(wait_ms) * 1_000_000;
-        Self { queues: HashMap::new(), deadlines: BTreeSet::new(), held: 0, limit, wait_ns }
+        Self { queues: HashMap::default(), deadlines: BTreeSet::new(), held: 0, limit, wait_ns }
     }
 
     pub(crate) const fn len(&self) -> usize {

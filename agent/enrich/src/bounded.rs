@@ -5,6 +5,7 @@
 //! use, and which entry goes depends on the inputs alone, so that a replay forgets the same.
 
 use foldhash::quality::RandomState;
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -37,15 +38,15 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     }
 
     /// The value, marked as used.
-    pub(crate) fn find(&self, key: K) -> Option<&V> {
-        let slot = self.slots.get(&key)?;
+    pub(crate) fn find(&self, key: impl Borrow<K>) -> Option<&V> {
+        let slot = self.slots.get(key.borrow())?;
         slot.used.set(true);
         Some(&slot.value)
     }
 
     /// The value to change, marked as used.
-    pub(crate) fn find_mut(&mut self, key: K) -> Option<&mut V> {
-        let slot = self.slots.get_mut(&key)?;
+    pub(crate) fn find_mut(&mut self, key: impl Borrow<K>) -> Option<&mut V> {
+        let slot = self.slots.get_mut(key.borrow())?;
         slot.used.set(true);
         Some(&mut slot.value)
     }

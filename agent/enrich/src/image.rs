@@ -130,25 +130,78 @@ pub(crate) struct Birth {
     pub pid_ns: u32,
 }
 
-/// A child as it is born: its parent, but for what is its own. `child` holds that.
-pub(crate) fn inherited(parent: &Process, child: &Process) -> Process {
-    let mut process = parent.clone();
-    process.entity_id = child.entity_id;
-    process.pid = child.pid;
+/// A child that nothing but its fork tells.
+pub(crate) fn born(entity_id: EntityId, task: &RawTask, birth: Birth, workload: Arc<Workload>) -> Process {
+    let mut process = inferred(entity_id, task, workload);
+    process.vpid = birth.vpid;
+    process.ns.pid = birth.pid_ns;
+    process
+}
+
+/// What a child has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'a> {
+    entity_id: EntityId,
+    pid: u32,
+    start_boot_ns: u64,
+    comm: &'a Text,
+    euid: u32,
+    egid: u32,
+    birth: Birth,
+    workload: &'a Arc<Workload>,
+}
+
+impl<'a> Own<'a> {
+    pub(crate) const fn told(
+        entity_id: EntityId,
+        task: &'a RawTask,
+        birth: Birth,
+        workload: &'a Arc<Workload>,
+    ) -> Self {
+        let RawTask { pid, start_boot_ns, euid, egid, .. } = *task;
+        Self { entity_id, pid, start_boot_ns, comm: &task.comm, euid, egid, birth, workload }
+    }
+
+    pub(crate) const fn of(child: &'a Process) -> Self {
+        Self {
+            entity_id: child.entity_id,
+            pid: child.pid,
+            start_boot_ns: child.start_boot_ns,
+            comm: &child.comm,
+            euid: child.creds.euid,
+            egid: child.creds.egid,
+            birth: Birth { vpid: child.vpid, pid_ns: child.ns.pid },
+            workload: &child.workload,
+        }
+    }
+}
+
+/// A child as it is born: its parent, but for what is its own.
+pub(crate) fn inherited(parent: &Arc<Process>, own: Own<'_>) -> Arc<Process> {
+    let mut child = parent.clone();
+    // The one copy that is made.
+    let process = Arc::make_mut(&mut child);
+    process.entity_id = own.entity_id;
+    process.pid = own.pid;
     process.ppid = parent.pid;
-    process.start_boot_ns = child.start_boot_ns;
-    process.comm = child.comm.clone();
-    process.creds.euid = child.creds.euid;
-    process.creds.egid = child.creds.egid;
-    process.workload = child.workload.clone();
-    process.vpid = child.vpid;
-    if child.ns.pid != 0 && child.ns.pid != parent.ns.pid {
-        process.ns.pid = child.ns.pid;
+    process.start_boot_ns = own.start_boot_ns;
+    if *own.comm != parent.comm {
+        process.comm = Text::copy(own.comm.as_bytes());
+    }
+    process.creds.euid = own.euid;
+    process.creds.egid = own.egid;
+    if !Arc::ptr_eq(own.workload, &parent.workload) {
+        process.workload = own.workload.clone();
+    }
+    process.vpid = own.birth.vpid;
+    let pid_ns = own.birth.pid_ns;
+    if pid_ns != 0 && pid_ns != parent.ns.pid {
+        process.ns.pid = pid_ns;
         // In a pid namespace of its own, its session and group have no number.
         process.vpgid = 0;
         process.vsid = 0;
     }
-    process
+    child
 }
 
 /// A process that has just become another program.

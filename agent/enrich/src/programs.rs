@@ -6,6 +6,7 @@
 use crate::backlog::Backlog;
 use crate::bounded::Bounded;
 use crate::{Config, Enricher, Output};
+use foldhash::quality::RandomState;
 use hostward_event::event::{Body, Event};
 use hostward_event::fact::Lookup;
 use hostward_event::process::{Process, UserTable};
@@ -56,11 +57,11 @@ pub(crate) struct Programs {
     waits: bool,
     known: Bounded<ProgramKey, Known>,
     /// Whom an answer is waited for, by file.
-    asked: HashMap<ProgramKey, Vec<Asked>>,
+    asked: HashMap<ProgramKey, Vec<Asked>, RandomState>,
     /// The file that each of these events waits for.
-    pending: HashMap<EventId, ProgramKey>,
+    pending: HashMap<EventId, ProgramKey, RandomState>,
     /// Answers to events that did not go out yet.
-    answered: HashMap<EventId, Arc<ProgramFacts>>,
+    answered: HashMap<EventId, Arc<ProgramFacts>, RandomState>,
     named: Bounded<Text, Named>,
     /// Processes whose first event waits for the names of this container.
     nameless: HashMap<Text, HashSet<EntityId>>,
@@ -77,9 +78,9 @@ impl Programs {
             names: false,
             waits: config.program_wait_ms > 0,
             known: Bounded::new(config.max_programs),
-            asked: HashMap::new(),
-            pending: HashMap::new(),
-            answered: HashMap::new(),
+            asked: HashMap::default(),
+            pending: HashMap::default(),
+            answered: HashMap::default(),
             named: Bounded::new(named),
             nameless: HashMap::new(),
             backlog: Backlog::new(config.max_held_events.get(), config.program_wait_ms),
@@ -97,7 +98,7 @@ impl Programs {
 
     fn question(&mut self, event: &Event, process: &Process) -> Option<Lookup> {
         let key = ProgramKey::of(process).filter(|_| self.files)?;
-        if self.known.find(key.clone()).is_some_and(|known| known.keep) {
+        if self.known.find(&key).is_some_and(|known| known.keep) {
             return None;
         }
         let (pid, start_boot_ns) = (process.pid, process.start_boot_ns);
@@ -118,10 +119,10 @@ impl Programs {
     fn question_of_names(&mut self, process: &Process, now_ns: u64) -> Option<Lookup> {
         let container = process.workload.container.as_ref().filter(|_| self.names)?;
         let id = Text::copy(container.id.as_bytes());
-        if self.named.find(id.clone()).is_none() {
+        if self.named.find(&id).is_none() {
             drop(self.named.insert(id.clone(), Named::default()));
         }
-        let named = self.named.find_mut(id.clone())?;
+        let named = self.named.find_mut(&id)?;
         let rest = now_ns < named.asked_ns.saturating_add(NAMES_AGE_NS);
         if named.pending || (rest && (named.names.is_some() || named.tries >= MAX_TRIES)) {
             return None;
@@ -146,7 +147,7 @@ impl Programs {
         }
         if self.names
             && let Some(container) = &process.workload.container
-            && let Some(named) = self.named.find(container.id.clone())
+            && let Some(named) = self.named.find(&container.id)
         {
             event.inside.clone_from(&named.names);
         }
@@ -156,7 +157,7 @@ impl Programs {
     fn nameless(&self, event: &Event) -> Option<Text> {
         let container =
             event.process.as_ref()?.workload.container.as_ref().filter(|_| event.inside.is_none())?;
-        self.named.find(container.id.clone())?.pending.then(|| container.id.clone())
+        self.named.find(&container.id)?.pending.then(|| container.id.clone())
     }
 
     fn must_wait(&self, event: &Event) -> bool {
@@ -180,7 +181,7 @@ impl Programs {
             }
         }
         if let Some(id) = self.nameless(event) {
-            if let Some(named) = self.named.find_mut(id.clone()) {
+            if let Some(named) = self.named.find_mut(&id) {
                 // It was never read, or somebody hangs who reads it: the next exec asks again.
                 (named.pending, named.tries) = (false, named.tries.saturating_add(1));
             }
@@ -305,7 +306,7 @@ impl Enricher {
         names: Option<&Arc<UserTable>>,
         out: &mut Vec<Output>,
     ) {
-        if let Some(named) = self.programs.named.find_mut(container.clone()) {
+        if let Some(named) = self.programs.named.find_mut(container) {
             named.pending = false;
             match names {
                 Some(names) => (named.names, named.tries) = (Some(names.clone()), 0),

@@ -62,9 +62,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(identity: Identity, process: Process, grade: Grade) -> Self {
+    pub(crate) fn new(identity: Identity, process: impl Into<Arc<Process>>, grade: Grade) -> Self {
+        let process = process.into();
         let link = Link::by_pid(process.ppid, identity);
-        let now = Image { process: Arc::new(process), since_ns: 0, grade };
+        let now = Image { process, since_ns: 0, grade };
         let (past, kin, line) = (Vec::new(), Vec::new(), RefCell::default());
         Self { identity, now, past, observed: None, forked: false, kin, link, line }
     }

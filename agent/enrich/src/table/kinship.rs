@@ -3,7 +3,7 @@
 use super::entry::{Entry, Link};
 use super::{Standing, Table};
 use crate::MAX_LINEAGE;
-use crate::image::{Grade, Identity, inherited};
+use crate::image::{Grade, Identity, Own, inherited};
 use hostward_event::process::Process;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -102,12 +102,12 @@ impl Table {
         if first.grade > Grade::Inherited {
             return false;
         }
-        let process = inherited(&source.process, &first.process);
+        let process = inherited(&source.process, Own::of(&first.process));
         let grade = source.grade.min(Grade::Inherited);
-        if *first.process == process && first.grade == grade {
+        if first.process == process && first.grade == grade {
             return false;
         }
-        first.process = Arc::new(process);
+        first.process = process;
         first.grade = grade;
         child.apply_observed();
         true
@@ -115,15 +115,21 @@ impl Table {
 
     /// Makes sure that the parent which a fork names is known, if by nothing but the child: at
     /// that moment both have the same name, ids and cgroup.
-    pub(super) fn know_parent(&mut self, parent: Identity, start_boot_ns: u64, child: &Process) {
-        if parent.pid == 0 || parent.pid == child.pid {
+    pub(super) fn know_parent(
+        &mut self,
+        parent: Identity,
+        start_boot_ns: u64,
+        child_pid: u32,
+        child: impl FnOnce() -> Process,
+    ) {
+        if parent.pid == 0 || parent.pid == child_pid {
             return;
         }
         let standing = self.standing(parent);
         if matches!(standing, Standing::Living | Standing::Ended) {
             return;
         }
-        let mut process = child.clone();
+        let mut process = child();
         process.entity_id = self.mint.entity(parent.pid, start_boot_ns);
         process.pid = parent.pid;
         process.ppid = 0;

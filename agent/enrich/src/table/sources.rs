@@ -5,7 +5,7 @@
 
 use super::entry::{Entry, Link};
 use super::{Standing, Table, Who};
-use crate::image::{Birth, Grade, Identity, Observed, executed, inferred, inherited, told};
+use crate::image::{Birth, Grade, Identity, Observed, Own, born, executed, inferred, inherited, told};
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{RawExec, RawTask};
 use hostward_event::workload::Workload;
@@ -80,16 +80,17 @@ impl Table {
         at_ns: u64,
     ) -> Who {
         let identity = Identity::of(task);
-        let mut own = inferred(self.mint.entity(task.pid, task.start_boot_ns), task, workload.clone());
-        own.vpid = birth.vpid;
-        own.ns.pid = birth.pid_ns;
+        let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
+        let alone = || born(entity_id, task, birth, workload.clone());
         let parent = Identity::new(task.ppid, parent_start_boot_ns);
-        self.know_parent(parent, parent_start_boot_ns, &own);
-        let source = self.living_or_ended(parent).map(|p| p.image_at(task.start_boot_ns).clone());
+        self.know_parent(parent, parent_start_boot_ns, task.pid, alone);
         let link = (task.ppid != 0).then_some(Link::Exact(parent));
-        let (process, grade) = match &source {
-            Some(image) => (inherited(&image.process, &own), image.grade.min(Grade::Inherited)),
-            None => (own, Grade::Inferred),
+        let (process, grade) = match self.living_or_ended(parent).map(|p| p.image_at(task.start_boot_ns)) {
+            Some(image) => {
+                let own = Own::told(entity_id, task, birth, &workload);
+                (inherited(&image.process, own), image.grade.min(Grade::Inherited))
+            }
+            None => (Arc::new(alone()), Grade::Inferred),
         };
 
         match self.standing(identity) {
@@ -107,7 +108,7 @@ impl Table {
                 let first_time = !std::mem::replace(&mut entry.forked, true);
                 let first = entry.first_mut();
                 if first_time && first.grade == Grade::Inferred {
-                    first.process = Arc::new(process);
+                    first.process = process;
                     first.grade = grade;
                     entry.apply_observed();
                 }
