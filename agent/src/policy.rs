@@ -148,6 +148,9 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     if telemetry.connect {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Connect]));
     }
+    if telemetry.connection_end {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::ConnectionEnd]));
+    }
     plan.kinds = plan.kinds.union(telemetry.calls());
     if telemetry.opens == Opens::All {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
