@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, CallBody, ConnectBody, ConnectionBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, SocketFacts,
-    call_bit, cgroup_flag, connection_bit, header_flag, kind, open_bit, open_call, process_flag,
+    Body, CallBody, ConnectBody, ConnectionBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record,
+    SocketFacts, call_bit, cgroup_flag, connection_bit, header_flag, kind, open_bit, open_call, process_flag,
 };
 use hostward_event::call;
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Inode, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawConnectionEnd, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung, Source,
+    RawCgroupChange, RawConnect, RawConnectionEnd, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung,
+    Source,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -331,8 +332,7 @@ fn connection_end(header: &Header, body: &ConnectionBody) -> RawConnectionEnd {
             local: endpoint(socket.family, socket.local, socket.local_port),
             server: bit(connection_bit::SERVER),
         },
-        duration_ns: bit(connection_bit::SINCE)
-            .then(|| header.boot_ns.saturating_sub(body.since_boot_ns)),
+        duration_ns: bit(connection_bit::SINCE).then(|| header.boot_ns.saturating_sub(body.since_boot_ns)),
         sent_bytes: counted(body.sent_bytes),
         received_bytes: counted(body.received_bytes),
         owned: bit(connection_bit::OWNER),

@@ -2,15 +2,14 @@
 
 use crate::error::program_refusal;
 use crate::ladder::{ProbeState, ProbeStatus};
-use aya::programs::btf_tracepoint::BtfTracePointLinkId;
+use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf, Ebpf};
 use hostward_event::EventKind;
 use hostward_event::raw::Rung;
 
 /// Program, what it hooks, what it reports.
-const HOOKS: [(&str, &str, EventKind); 1] =
-    [("connection", "inet_sock_set_state", EventKind::ConnectionEnd)];
+const HOOKS: [(&str, &str, EventKind); 1] = [("connection", "inet_sock_set_state", EventKind::ConnectionEnd)];
 
 /// One hook.
 pub(crate) struct Hook {

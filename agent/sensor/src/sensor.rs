@@ -261,9 +261,10 @@ impl Sensor {
 
     /// The rings, for one thread. Only the first call's are not empty.
     pub fn ordered_rings(&mut self) -> Rings {
-        let [mut process, mut others, network] = [&mut self.base, &mut self.sys, &mut self.net].map(|loaded| {
-            loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.readers)).unwrap_or_default()
-        });
+        let [mut process, mut others, network] =
+            [&mut self.base, &mut self.sys, &mut self.net].map(|loaded| {
+                loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.readers)).unwrap_or_default()
+            });
         others.extend(network);
         Rings::new(process.pop(), others)
     }

@@ -165,6 +165,7 @@ offsets! {
     sock_flags = "?sock.sk_flags";
     sock_shutdown = "?sock.sk_shutdown";
     sock_done = "?=sock_flags.SOCK_DONE";
+    inet_sport = "?inet_sock.inet_sport";
     tcp_bytes_sent = "?tcp_sock.bytes_sent";
     tcp_bytes_retrans = "?tcp_sock.bytes_retrans";
     tcp_bytes_received = "?tcp_sock.bytes_received";

@@ -145,6 +145,8 @@ unsafe fn ended(sock: Sock) {
     let facts = &raw mut (*body).socket;
     socket::clear(facts);
     sock.fill(SOCK_STREAM, facts);
+    // The port is given back before the state changes.
+    (*facts).local_port = tcp::local_port(sock);
     (*body).sent_bytes = 0;
     (*body).received_bytes = 0;
     if let Some((sent, received)) = tcp::bytes(sock) {

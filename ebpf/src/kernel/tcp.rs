@@ -31,6 +31,18 @@ pub unsafe fn bytes(sock: Sock) -> Option<(u64, u64)> {
     Some((sent, received))
 }
 
+/// The near port, which stays here after the socket gave it back.
+///
+/// # Safety
+/// `sock` is an internet socket.
+#[inline(always)]
+pub unsafe fn local_port(sock: Sock) -> u16 {
+    if off!(inet_sport) == ABSENT {
+        return sock.local_port();
+    }
+    u16::from_be(Probe::load(sock.0, off!(inet_sport)))
+}
+
 /// A process gave up both directions: on the way to the state CLOSE only close(2) says so before.
 ///
 /// # Safety

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 /// Any descriptor may be a socket.
-const NET: KindSet = KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::that_tell(true));
+const NET: KindSet =
+    KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::that_tell(true));
 const END: KindSet = KindSet::of(&[EventKind::ConnectionEnd]);
 const REMOTE: &[&str] = &["destination.ip", "destination.address"];
 const LOCAL: &[&str] = &["source.ip", "source.address"];

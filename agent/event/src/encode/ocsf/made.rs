@@ -28,7 +28,8 @@ const fn on(kinds: KindSet, path: &'static str, make: Make) -> Attribute {
 }
 
 const OPEN: KindSet = KindSet::of(&[EventKind::Open]).union(call::of_group(Group::File));
-const CONNECT: KindSet = KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::of_group(Group::Network));
+const CONNECT: KindSet =
+    KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::of_group(Group::Network));
 const LAUNCH: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork]);
 
 /// In the order in which they open a document.
