@@ -162,7 +162,7 @@ offsets! {
     sock_v6_rcv_saddr = "?sock.__sk_common.skc_v6_rcv_saddr";
     sock_protocol = "?sock.sk_protocol";
     sock_state = "?sock.__sk_common.skc_state";
-    sock_flags = "?sock.sk_flags";
+    sock_flags = "?sock.__sk_common.skc_flags";
     sock_shutdown = "?sock.sk_shutdown";
     sock_done = "?=sock_flags.SOCK_DONE";
     inet_sport = "?inet_sock.inet_sport";
