@@ -464,11 +464,12 @@ mod tests {
     }
 
     /// Where a kind's `text_bytes` begin in a record, and how many they are.
-    const TEXTS: [(u8, usize, usize); 4] = [
+    const TEXTS: [(u8, usize, usize); 5] = [
         (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 12, 6),
         (kind::SEED, Header::BYTES + ProcessBody::BYTES - 12, 6),
         (kind::OPEN, Header::BYTES + OpenBody::BYTES - 8, 4),
-        (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 2),
+        (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 4),
+        (kind::CONNECTION_END, Header::BYTES + ConnectionBody::BYTES, 0),
     ];
 
     /// A record that only a program could have written: any values, lengths that add up.
@@ -479,6 +480,7 @@ mod tests {
                 let fixed = match kind {
                     kind::OPEN => OpenBody::BYTES,
                     kind::CONNECT => ConnectBody::BYTES,
+                    kind::CONNECTION_END => ConnectionBody::BYTES,
                     _ => ProcessBody::BYTES,
                 };
                 let mut record = noise[..Header::BYTES + fixed].to_vec();

@@ -1,12 +1,16 @@
-//! Ends of connections: real traffic on loopback.
+//! Ends of connections and uncommon sockets: real traffic on loopback.
 use crate::common::{Watch, can_observe};
 use hostward_event::plan::KernelPlan;
 use hostward_event::raw::{Endpoint, RawBody, RawConnectionEnd, RawEvent, Rung};
-use hostward_event::{EventKind, KindSet};
+use hostward_event::{EventKind, KindSet, Text};
 use hostward_sensor::ProbeStatus;
+use rustix::net::{AddressFamily, Protocol, SocketType, ipproto};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU32;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
 /// Runs a child to its end: the sensor leaves its own process out.
 fn child_with(address: &str, task: &str) -> u32 {
@@ -190,6 +194,44 @@ fn nobody_pays_for_hooks_that_nobody_wants() {
     assert_eq!(events.iter().filter_map(end_of).count(), 0);
 }
 
+#[test]
+fn packet_raw_and_unix_sockets_are_told_as_what_they_are() {
+    let name = "packet_raw_and_unix_sockets_are_told_as_what_they_are";
+    if !can_observe(name) {
+        return;
+    }
+    let kinds = [EventKind::Socket, EventKind::Bind, EventKind::Exit, EventKind::Connect];
+    let watch = Watch::new(&KernelPlan { kinds: KindSet::of(&kinds), ..KernelPlan::default() });
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sock");
+    let pid = child_with(path.to_str().unwrap(), "odd sockets");
+    watch.exited(pid);
+    let of = |event: RawEvent| if let RawBody::Call(call) = event.body { Some(*call) } else { None };
+    let calls: Vec<_> = watch.so_far(|event| event.task.pid == pid).into_iter().filter_map(of).collect();
+    let made = |domain: u64, sort: u64, protocol: u64| {
+        let mut all = calls.iter().filter(|call| call.kind == EventKind::Socket);
+        // The flags of type (CLOEXEC, NONBLOCK) are bits above.
+        let found =
+            all.find(|call| (call.args[0], call.args[1] & 0xf, call.args[2]) == (domain, sort, protocol));
+        let call = found.unwrap_or_else(|| panic!("no socket({domain}, {sort}, {protocol}): {calls:#?}"));
+        assert!(call.result >= 0, "{call:?}");
+        let socket = call.socket.as_deref().unwrap();
+        assert_eq!((u64::from(socket.family), u64::from(socket.sock_type)), (domain, sort));
+    };
+    // AF_PACKET takes all protocols' frames: ETH_P_ALL in network byte order.
+    made(17, 3, u64::from(3_u16.to_be()));
+    made(2, 3, 1);
+    made(1, 1, 0);
+    let bound: Vec<_> = calls
+        .iter()
+        .filter(|call| call.kind == EventKind::Bind)
+        .filter_map(|call| call.socket.as_deref()?.local.clone())
+        .collect();
+    let path = Endpoint::Unix(path.to_str().unwrap().into());
+    let hidden = Endpoint::Unix(Text::copy(b"\0hostward-hidden"));
+    assert!(bound.contains(&path) && bound.contains(&hidden), "{bound:?}");
+}
+
 fn read(stream: &mut TcpStream, bytes: usize) {
     let mut buffer = vec![0; bytes];
     stream.read_exact(&mut buffer).unwrap();
@@ -216,6 +258,14 @@ pub(crate) fn child(task: &str) {
             assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
             drop(server);
             assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+        }
+        "odd sockets" => {
+            let all_frames = Protocol::from_raw(NonZeroU32::new(u32::from(3_u16.to_be())).unwrap());
+            drop(rustix::net::socket(AddressFamily::PACKET, SocketType::RAW, Some(all_frames)).unwrap());
+            drop(rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP)).unwrap());
+            drop(UnixListener::bind(address()).unwrap());
+            let hidden = UnixAddr::from_abstract_name("hostward-hidden").unwrap();
+            drop(UnixListener::bind_addr(&hidden).unwrap());
         }
         "refused" => assert!(TcpStream::connect(address()).is_err()),
         "old" => {
