@@ -393,6 +393,7 @@ impl<C: Clock> Pipeline<C> {
             EventKind::Fork => self.telemetry.fork,
             EventKind::Exit => self.telemetry.exit,
             EventKind::Connect => self.telemetry.connect,
+            EventKind::ConnectionEnd => self.telemetry.connection_end,
             EventKind::Cgroup => self.telemetry.cgroup,
             EventKind::Open => !matches!(self.telemetry.opens, Opens::None),
             // A loss or a change of the agent is always told.

@@ -194,6 +194,9 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     if telemetry.connect {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Connect]));
     }
+    if telemetry.connection_end {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::ConnectionEnd]));
+    }
     let calls = telemetry.calls();
     plan.kinds = plan.kinds.union(calls);
     // All of them are wanted, whatever rules look for.

@@ -15,12 +15,7 @@ use hostward_abi::record::{Header, NAME_BYTES_MAX, TEXT_BYTES_MAX, header_flag};
 /// `header` is map or ring memory; `task` is one that `A` may load from.
 #[inline(always)]
 pub unsafe fn header<A: Access>(header: *mut Header, task: Task, kind: u8, seq: u64) -> cgroup::Cgroup {
-    (*header).len = 0;
-    (*header).kind = kind;
-    (*header).abi = hostward_abi::VERSION;
-    (*header).cpu = bpf_get_smp_processor_id() as u16;
-    (*header).seq = seq;
-    (*header).boot_ns = bpf_ktime_get_boot_ns();
+    stamp(header, kind, seq);
     (*header).start_boot_ns = task.group_leader::<A>().start::<A>();
     (*header).pid = task.tgid::<A>();
     (*header).tid = task.pid::<A>();
@@ -37,6 +32,20 @@ pub unsafe fn header<A: Access>(header: *mut Header, task: Task, kind: u8, seq: 
     *comm.add(1) = 0;
     bpf_probe_read_kernel_str(comm.cast(), 16, task.comm().cast());
     cgroup
+}
+
+/// The part of a header that is of the event, not of the task.
+///
+/// # Safety
+/// As [`header`].
+#[inline(always)]
+pub unsafe fn stamp(header: *mut Header, kind: u8, seq: u64) {
+    (*header).len = 0;
+    (*header).kind = kind;
+    (*header).abi = hostward_abi::VERSION;
+    (*header).cpu = bpf_get_smp_processor_id() as u16;
+    (*header).seq = seq;
+    (*header).boot_ns = bpf_ktime_get_boot_ns();
 }
 
 /// Where the next byte of the record goes.

@@ -19,6 +19,7 @@ pub(crate) fn weigh(event: &Event) -> u64 {
                 + open.path.as_bytes().len()
         }
         Body::Connect(connect) => size_of_val(connect.as_ref()),
+        Body::ConnectionEnd(end) => size_of_val(end.as_ref()),
         Body::Agent(notice) => notice.message.as_bytes().len(),
         _ => 0,
     };

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use hostward_tests::{Agent, Part, Record, lacks};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -44,6 +45,43 @@ fn both_ends_of_a_connection_are_told() -> Result<()> {
         assert_eq!(record.text("network.transport"), Some("tcp"));
         assert_eq!(record.text("event.outcome"), Some("success"));
         assert_eq!(record.texts("event.type"), ["connection", "start"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_connection_ends_with_bytes_and_duration() -> Result<()> {
+    if lacks(Part::Kernel, "a_connection_ends_with_bytes_and_duration") {
+        return Ok(());
+    }
+    let agent = Agent::start()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let local = {
+        let mut client = TcpStream::connect(listener.local_addr()?)?;
+        let (mut server, _) = listener.accept()?;
+        client.write_all(b"question")?;
+        server.read_exact(&mut [0; 8])?;
+        server.write_all(b"the answer")?;
+        client.read_exact(&mut [0; 10])?;
+        let local = client.local_addr()?;
+        drop((client, server));
+        local
+    };
+    for direction in ["egress", "ingress"] {
+        let record = agent.feed().wait("the connection's end", |r| {
+            r.is("connection_ended")
+                && r.number("source.port") == Some(local.port().into())
+                && r.text("network.direction") == Some(direction)
+        })?;
+        // Both sides are this process's and name the client first.
+        assert_eq!(record.number("process.pid"), Some(std::process::id().into()));
+        assert_eq!(record.number("destination.port"), Some(listener.local_addr()?.port().into()));
+        assert_eq!(record.number("source.bytes"), Some(8));
+        assert_eq!(record.number("destination.bytes"), Some(10));
+        assert_eq!(record.number("network.bytes"), Some(18));
+        assert!(record.number("event.duration").is_some_and(|ns| ns > 0));
+        assert_eq!(record.texts("event.type"), ["connection", "end"]);
+        assert_eq!(record.text("network.transport"), Some("tcp"));
     }
     Ok(())
 }

@@ -169,6 +169,18 @@ impl Enricher {
                 (self.act(task, at_ns, out), Body::Cgroup(change.clone()))
             }
             RawBody::Connect(connect) => (self.act(task, at_ns, out), Body::Connect(connect.clone())),
+            RawBody::ConnectionEnd(end) if !end.owned => {
+                let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);
+                let mut event = self.made(id, at_ns, Body::ConnectionEnd(end.clone()), None);
+                event.created_ns = self.wall_ns(source.received_boot_ns);
+                event.source = Some(*source);
+                out.push(Output::Event(Arc::new(event)));
+                return;
+            }
+            RawBody::ConnectionEnd(end) => {
+                let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
+                (self.table.recall(task, workload, at_ns), Body::ConnectionEnd(end.clone()))
+            }
             RawBody::Call(call) => (self.act(task, at_ns, out), Body::Call(call.clone())),
         };
         let Who { process, lineage, session_leader } = who;

@@ -3,7 +3,7 @@
 use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, DomainTable, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
-use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawOpen, Source, Usage};
+use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawConnectionEnd, RawOpen, Source, Usage};
 use crate::{EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub enum Body {
     Open(Box<RawOpen>),
     /// See [`RawConnect`].
     Connect(Box<RawConnect>),
+    /// See [`RawConnectionEnd`].
+    ConnectionEnd(Box<RawConnectionEnd>),
     /// See [`RawCgroupChange`].
     Cgroup(RawCgroupChange),
     /// See [`RawCall`].
@@ -103,6 +105,7 @@ impl Event {
             Body::Exit { .. } => EventKind::Exit,
             Body::Open(_) => EventKind::Open,
             Body::Connect(_) => EventKind::Connect,
+            Body::ConnectionEnd(_) => EventKind::ConnectionEnd,
             Body::Cgroup(_) => EventKind::Cgroup,
             Body::Call(call) => call.kind,
             Body::Gap(_) => EventKind::Gap,

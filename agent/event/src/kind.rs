@@ -236,11 +236,15 @@ kinds! {
     ExecveFailed = 108, "execve";
     /// execveat(2) failed.
     ExecveatFailed = 109, "execveat";
+    /// A TCP connection ended.
+    ConnectionEnd = 112, "connection_end";
 }
 
 impl EventKind {
-    /// Kinds with at least this number are system calls.
+    /// Kinds from this number on are system calls.
     pub const FIRST_CALL: u8 = 16;
+    /// Kinds from this number on are not.
+    pub const FIRST_HOOK: u8 = 112;
 
     /// The kind with this number on the ring.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -253,7 +257,7 @@ impl EventKind {
 
     /// A system call that [`crate::call`] describes.
     pub const fn is_call(self) -> bool {
-        self as u8 >= Self::FIRST_CALL
+        self as u8 >= Self::FIRST_CALL && (self as u8) < Self::FIRST_HOOK
     }
 
     /// ECS `event.action`: of a system call its name.
@@ -261,6 +265,7 @@ impl EventKind {
         match self {
             Self::Exit => "end",
             Self::Connect => "connection_attempted",
+            Self::ConnectionEnd => "connection_ended",
             Self::Cgroup => "cgroup_created",
             Self::ExecveFailed | Self::ExecveatFailed => "exec_failed",
             _ => self.name(),

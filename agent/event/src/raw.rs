@@ -384,6 +384,21 @@ pub struct RawConnect {
     pub server: bool,
 }
 
+/// A TCP connection that ended. The task is one that held it: the one that made it, else the one that closed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawConnectionEnd {
+    /// Its ends; no descriptor.
+    pub socket: RawConnect,
+    /// How long it stood, ns; none when it stood before the agent looked.
+    pub duration_ns: Option<u64>,
+    /// Payload sent, each byte once; none: the kernel does not count.
+    pub sent_bytes: Option<u64>,
+    /// Payload received.
+    pub received_bytes: Option<u64>,
+    /// The task is known.
+    pub owned: bool,
+}
+
 /// The file behind a descriptor of a [`RawCall`].
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RawFile {
@@ -459,6 +474,8 @@ pub enum RawBody {
     Open(Box<RawOpen>),
     /// See [`RawConnect`].
     Connect(Box<RawConnect>),
+    /// See [`RawConnectionEnd`].
+    ConnectionEnd(Box<RawConnectionEnd>),
     /// See [`RawCgroupChange`].
     Cgroup(RawCgroupChange),
     /// See [`RawCall`].
@@ -496,6 +513,7 @@ impl RawEvent {
             RawBody::Exit { .. } => EventKind::Exit,
             RawBody::Open(_) => EventKind::Open,
             RawBody::Connect(_) => EventKind::Connect,
+            RawBody::ConnectionEnd(_) => EventKind::ConnectionEnd,
             RawBody::Cgroup(_) => EventKind::Cgroup,
             RawBody::Call(call) => call.kind,
         }

@@ -20,6 +20,9 @@ pub struct Config {
     /// Size of the ring for files and sockets, bytes, as above. Default: 4 MiB per CPU, from 8 to
     /// 32 MiB, at most a 128th of the memory.
     pub bulk_ring_bytes: Option<u64>,
+    /// Size of the ring for ends of connections, bytes, as above. Default: 1 MiB per CPU, from 1 to 8 MiB, at most a
+    /// 512th of the memory.
+    pub network_ring_bytes: Option<u64>,
 }
 
 impl Config {
@@ -29,6 +32,7 @@ impl Config {
             ("process_ring_bytes", self.process_ring_bytes),
             ("urgent_ring_bytes", self.urgent_ring_bytes),
             ("bulk_ring_bytes", self.bulk_ring_bytes),
+            ("network_ring_bytes", self.network_ring_bytes),
         ];
         let wrong = |bytes: u64| !bytes.is_power_of_two() || !(PAGE_BYTES..=RING_BYTES_MAX).contains(&bytes);
         keys.into_iter()
@@ -49,8 +53,9 @@ impl Config {
         let process = self.process_ring_bytes.unwrap_or_else(|| by_size(2 * MIB, 4 * MIB, 16 * MIB, 256));
         let urgent = self.urgent_ring_bytes.unwrap_or_else(|| by_size(MIB, MIB, 8 * MIB, 512));
         let bulk = self.bulk_ring_bytes.unwrap_or_else(|| by_size(4 * MIB, 8 * MIB, 32 * MIB, 128));
+        let network = self.network_ring_bytes.unwrap_or_else(|| by_size(MIB, MIB, 8 * MIB, 512));
         let fit = |bytes: u64| u32::try_from(bytes.min(RING_BYTES_MAX)).unwrap_or(1 << 22);
-        RingBytes { process: fit(process), urgent: fit(urgent), bulk: fit(bulk) }
+        RingBytes { process: fit(process), urgent: fit(urgent), bulk: fit(bulk), network: fit(network) }
     }
 }
 
@@ -60,6 +65,7 @@ pub(crate) struct RingBytes {
     pub(crate) process: u32,
     pub(crate) urgent: u32,
     pub(crate) bulk: u32,
+    pub(crate) network: u32,
 }
 
 #[cfg(test)]
@@ -70,7 +76,7 @@ mod tests {
     fn sizes_follow_the_machine_within_bounds() {
         let auto = Config::default();
         let bytes = |config: &Config, cpus, memory| {
-            let RingBytes { process, urgent, bulk } = config.ring_bytes(cpus, memory);
+            let RingBytes { process, urgent, bulk, .. } = config.ring_bytes(cpus, memory);
             (process, urgent, bulk)
         };
         assert_eq!(bytes(&auto, 2, 24 << 30), (4 << 20, 2 << 20, 8 << 20));

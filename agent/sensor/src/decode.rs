@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, CallBody, ConnectBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record, SocketFacts,
-    call_bit, cgroup_flag, header_flag, kind, open_bit, open_call, process_flag,
+    Body, CallBody, ConnectBody, ConnectionBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record,
+    SocketFacts, call_bit, cgroup_flag, connection_bit, header_flag, kind, open_bit, open_call, process_flag,
 };
 use hostward_event::call;
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Inode, Layer, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung, Source, Usage,
+    RawCgroupChange, RawConnect, RawConnectionEnd, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung,
+    Source, Usage,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,6 +32,8 @@ const _: () = {
     assert!(EventKind::Connect as u8 == kind::CONNECT);
     assert!(EventKind::Cgroup as u8 == kind::CGROUP);
     assert!(EventKind::FIRST_CALL == kind::CALL);
+    assert!(EventKind::FIRST_HOOK == kind::CONNECTION_END);
+    assert!(EventKind::ConnectionEnd as u8 == kind::CONNECTION_END);
     assert!(hostward_event::kind::KIND_NUMBERS <= kind::SEED as usize);
 };
 
@@ -68,6 +71,7 @@ pub(crate) fn event(
             removed: body.flags & cgroup_flag::REMOVED != 0,
         }),
         Body::Connect { body, texts } => RawBody::Connect(Box::new(connect(body, *texts, bytes))),
+        Body::Connection(body) => RawBody::ConnectionEnd(Box::new(connection_end(header, body))),
         Body::Call { body, texts } => {
             let kind = EventKind::from_number(header.kind)?;
             RawBody::Call(Box::new(call(kind, header, body, *texts, bytes)))
@@ -326,6 +330,28 @@ fn connect(body: &ConnectBody, texts: [&[u8]; 4], bytes: &Bytes) -> RawConnect {
     }
 }
 
+fn connection_end(header: &Header, body: &ConnectionBody) -> RawConnectionEnd {
+    let socket = &body.socket;
+    let bit = |bit: u32| body.bits & bit != 0;
+    let counted = |bytes| bit(connection_bit::BYTES).then_some(bytes);
+    RawConnectionEnd {
+        socket: RawConnect {
+            fd: -1,
+            result: 0,
+            family: socket.family,
+            sock_type: socket.socket_type,
+            protocol: socket.protocol,
+            remote: endpoint(socket.family, socket.remote, u16::from_be(socket.remote_port)),
+            local: endpoint(socket.family, socket.local, socket.local_port),
+            server: bit(connection_bit::SERVER),
+        },
+        duration_ns: bit(connection_bit::SINCE).then(|| header.boot_ns.saturating_sub(body.since_boot_ns)),
+        sent_bytes: counted(body.sent_bytes),
+        received_bytes: counted(body.received_bytes),
+        owned: bit(connection_bit::OWNER),
+    }
+}
+
 /// The near end of a socket; none when it has no address.
 fn near(socket: &SocketFacts, name: &[u8], bytes: &Bytes) -> Option<Endpoint> {
     if socket.family == AF_UNIX {
@@ -454,13 +480,14 @@ mod tests {
     }
 
     /// Where a kind's `text_bytes` begin in a record, and how many they are.
-    const TEXTS: [(u8, usize, usize); 6] = [
+    const TEXTS: [(u8, usize, usize); 7] = [
         (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::SEED, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::OPEN, Header::BYTES + OpenBody::BYTES - 8, 4),
         (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 4),
         (EventKind::Bind as u8, Header::BYTES + CallBody::BYTES - 16, 8),
         (EventKind::Renameat2 as u8, Header::BYTES + CallBody::BYTES - 16, 8),
+        (kind::CONNECTION_END, Header::BYTES + ConnectionBody::BYTES, 0),
     ];
 
     /// A record that only a program could have written: any values, lengths that add up.
@@ -471,6 +498,7 @@ mod tests {
                 let fixed = match kind {
                     kind::OPEN => OpenBody::BYTES,
                     kind::CONNECT => ConnectBody::BYTES,
+                    kind::CONNECTION_END => ConnectionBody::BYTES,
                     kind::CALL..kind::SEED => CallBody::BYTES,
                     _ => ProcessBody::BYTES,
                 };

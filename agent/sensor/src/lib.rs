@@ -41,6 +41,7 @@ mod ladder;
 pub mod layout;
 mod load;
 mod memory;
+mod net;
 mod objects;
 mod plan;
 pub mod preflight;

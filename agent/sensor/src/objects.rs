@@ -6,5 +6,7 @@ use aya::include_bytes_aligned;
 pub(crate) static BASE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/base.o"));
 /// The open family, connect.
 pub(crate) static SYS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sys.o"));
+/// Ends of connections.
+pub(crate) static NET: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net.o"));
 /// Processes that live already.
 pub(crate) static ITER: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/iter.o"));

@@ -7,6 +7,7 @@ use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::load::{self, SyscallProbe};
+use crate::net::Hook;
 use crate::plan::{self, Kills, Opens};
 use crate::preflight::Privileges;
 use crate::reader::RingReader;
@@ -52,8 +53,10 @@ pub struct Sensor {
     layout: Layout,
     base: Option<Loaded>,
     sys: Option<Loaded>,
+    net: Option<Loaded>,
     base_probes: Vec<ProbeState>,
     sys_probes: Vec<SyscallProbe>,
+    net_hooks: Vec<Hook>,
     opens: Opens,
     calls: Calls,
     kills: Kills,
@@ -88,11 +91,13 @@ impl Sensor {
             layout,
             base: None,
             sys: None,
+            net: None,
             base_probes: BASE_PROBES
                 .into_iter()
                 .map(|(program, hook, kind)| ProbeState::new(kind, program, hook, Rung::BtfTracepoint))
                 .collect(),
             sys_probes: SyscallProbe::all(),
+            net_hooks: Hook::all(),
             opens: Opens::default(),
             calls: Calls::default(),
             kills: Kills::default(),
@@ -100,9 +105,11 @@ impl Sensor {
         };
         sensor.load_base(rings.process, own_pid)?;
         sensor.load_sys(rings, own_pid)?;
+        sensor.load_net(rings.network, own_pid, &btf)?;
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         sensor.attach_base(&btf);
         sensor.attach_sys(plan.kinds);
+        sensor.attach_net(plan.kinds);
         drop(btf);
         memory::give_back();
         sensor.report()?;
@@ -152,6 +159,35 @@ impl Sensor {
         Ok(())
     }
 
+    fn load_net(&mut self, ring_bytes: u32, own_pid: u32, btf: &Btf) -> Result<(), LoadError> {
+        if !self.layout.has_sockets {
+            let why = "this kernel does not tell where a socket's addresses are";
+            self.net_hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, why));
+            return Ok(());
+        }
+        match load::object(objects::NET, &self.layout, own_pid, &[("NETWORK", ring_bytes)]) {
+            Ok(mut object) => {
+                self.net_hooks.iter_mut().for_each(|hook| hook.load(&mut object, btf));
+                let kinds = self.net_hooks.iter().map(|hook| hook.state.kind).collect();
+                let ring = ("NETWORK", "network", ring_bytes, kinds);
+                self.net = Some(Loaded::new(object, vec![ring], Rung::BtfTracepoint)?);
+            }
+            Err(why) => {
+                let why = object_refusal(&why);
+                self.net_hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_net(&mut self, kinds: KindSet) {
+        if let Some(net) = &mut self.net {
+            for hook in &mut self.net_hooks {
+                hook.want(&mut net.object, kinds.contains(hook.state.kind));
+            }
+        }
+    }
+
     fn attach_base(&mut self, btf: &Btf) {
         let Some(base) = &mut self.base else {
             return;
@@ -198,6 +234,7 @@ impl Sensor {
         self.swap(plan)?;
         let before = self.ladder();
         self.attach_sys(plan.kinds);
+        self.attach_net(plan.kinds);
         let changed = self.ladder().into_iter().filter(|probe| !before.contains(probe));
         changed.for_each(|probe| log_failure(&probe));
         Ok(self.kills.left_out.clone())
@@ -225,9 +262,11 @@ impl Sensor {
 
     /// The rings, for one thread. Only the first call's are not empty.
     pub fn ordered_rings(&mut self) -> Rings {
-        let [mut process, others] = [&mut self.base, &mut self.sys].map(|loaded| {
-            loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.readers)).unwrap_or_default()
-        });
+        let [mut process, mut others, network] =
+            [&mut self.base, &mut self.sys, &mut self.net].map(|loaded| {
+                loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.readers)).unwrap_or_default()
+            });
+        others.extend(network);
         Rings::new(process.pop(), others)
     }
 
@@ -245,7 +284,9 @@ impl Sensor {
 
     /// Every probe and how it fared.
     pub fn ladder(&self) -> Vec<ProbeState> {
-        self.base_probes.iter().chain(self.sys_probes.iter().map(|probe| &probe.state)).cloned().collect()
+        let others = self.sys_probes.iter().map(|probe| &probe.state);
+        let hooks = self.net_hooks.iter().map(|hook| &hook.state);
+        self.base_probes.iter().chain(others).chain(hooks).cloned().collect()
     }
 
     /// Kinds that at least one attached probe reports.
@@ -265,7 +306,7 @@ impl Sensor {
     /// The kernel's word when a counter map cannot be read.
     pub fn counters(&self) -> Result<Vec<KindCounters>, MapError> {
         let mut kinds = Vec::new();
-        for loaded in [&self.base, &self.sys].into_iter().flatten() {
+        for loaded in [&self.base, &self.sys, &self.net].into_iter().flatten() {
             kinds.extend(loaded.counters.totals()?);
         }
         Ok(kinds)
@@ -274,7 +315,7 @@ impl Sensor {
     /// Verified instructions of each loaded program, where the kernel tells (5.16).
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
         let mut all = Vec::new();
-        for loaded in [&self.base, &self.sys].into_iter().flatten() {
+        for loaded in [&self.base, &self.sys, &self.net].into_iter().flatten() {
             for (name, program) in loaded.object.programs() {
                 let count = program.info().ok().and_then(|info| info.verified_instruction_count());
                 all.extend(count.map(|count| (name.to_owned(), count)));
@@ -287,7 +328,7 @@ impl Sensor {
     /// Stops all events. What is in the rings can still be read: see [`Rings::drain`].
     pub fn detach(&mut self) {
         self.sys_probes.iter_mut().for_each(SyscallProbe::close);
-        for loaded in [&mut self.base, &mut self.sys].into_iter().flatten() {
+        for loaded in [&mut self.base, &mut self.sys, &mut self.net].into_iter().flatten() {
             for (_, program) in loaded.object.programs_mut() {
                 // A program that never was loaded says so; there is nothing to do about it.
                 let _ = match program {
@@ -297,9 +338,9 @@ impl Sensor {
                 };
             }
         }
-        for probe in
-            self.base_probes.iter_mut().chain(self.sys_probes.iter_mut().map(|probe| &mut probe.state))
-        {
+        let others = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
+        let hooks = self.net_hooks.iter_mut().map(|hook| &mut hook.state);
+        for probe in self.base_probes.iter_mut().chain(others).chain(hooks) {
             if probe.status == ProbeStatus::Attached {
                 probe.set(ProbeStatus::Unwanted, "detached");
             }

@@ -114,6 +114,8 @@ pub struct Telemetry {
     pub exit: bool,
     /// Connection attempts.
     pub connect: bool,
+    /// Ends of TCP connections.
+    pub connection_end: bool,
     /// cgroups made and removed.
     pub cgroup: bool,
     /// Opens of files.
@@ -139,6 +141,7 @@ impl Default for Telemetry {
             fork: true,
             exit: true,
             connect: true,
+            connection_end: true,
             cgroup: false,
             opens: Opens::Watched,
             files: false,

@@ -173,6 +173,13 @@ offsets! {
     sock_v6_rcv_saddr = "?sock.__sk_common.skc_v6_rcv_saddr";
     sock_protocol = "?sock.sk_protocol";
     sock_state = "?sock.__sk_common.skc_state";
+    sock_flags = "?sock.__sk_common.skc_flags";
+    sock_shutdown = "?sock.sk_shutdown";
+    sock_done = "?=sock_flags.SOCK_DONE";
+    inet_sport = "?inet_sock.inet_sport";
+    tcp_bytes_sent = "?tcp_sock.bytes_sent";
+    tcp_bytes_retrans = "?tcp_sock.bytes_retrans";
+    tcp_bytes_received = "?tcp_sock.bytes_received";
     unix_addr = "?unix_sock.addr";
     unix_address_len = "?unix_address.len";
     unix_address_name = "?unix_address.name";

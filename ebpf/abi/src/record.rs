@@ -28,8 +28,10 @@ pub mod kind {
     pub const CONNECT: u8 = 5;
     /// [`Body::Cgroup`](super::Body::Cgroup).
     pub const CGROUP: u8 = 8;
-    /// The first of [`Body::Call`](super::Body::Call): kinds from here to [`SEED`] are system calls.
+    /// The first of [`Body::Call`](super::Body::Call): kinds from here to [`CONNECTION_END`] are system calls.
     pub const CALL: u8 = 16;
+    /// [`Body::Connection`](super::Body::Connection). Kinds from here to [`SEED`] are no system calls.
+    pub const CONNECTION_END: u8 = 112;
     /// [`Body::Process`](super::Body::Process), from the task iterator; without sequence number.
     pub const SEED: u8 = 0x80;
 }
@@ -92,6 +94,20 @@ pub mod call_bit {
     pub const SECOND_BASE: u32 = 32;
     /// Its front is missing.
     pub const SECOND_BASE_CUT: u32 = 64;
+}
+
+/// Bits of [`ConnectionBody::bits`].
+pub mod connection_bit {
+    /// The header's process is one that held the socket; else nobody knows whose it was.
+    pub const OWNER: u32 = 1;
+    /// `since_boot_ns` is known.
+    pub const SINCE: u32 = 2;
+    /// It was accepted here.
+    pub const SERVER: u32 = 4;
+    /// It was made here; neither this nor `SERVER`: it stood before anybody looked.
+    pub const CLIENT: u32 = 8;
+    /// The bytes are known.
+    pub const BYTES: u32 = 16;
 }
 
 /// Bits of [`CgroupBody::flags`].
@@ -321,6 +337,22 @@ wire! {
         pub text_bytes: [u16; 8],
     }
 
+    /// A TCP connection ended.
+    pub struct ConnectionBody {
+        /// When it stood, CLOCK_BOOTTIME ns.
+        pub since_boot_ns: u64,
+        /// Payload that was sent, once each byte.
+        pub sent_bytes: u64,
+        /// Payload that was received.
+        pub received_bytes: u64,
+        /// The socket.
+        pub socket: SocketFacts,
+        /// See [`connection_bit`].
+        pub bits: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+
     /// A cgroup of the unified hierarchy was made or removed.
     pub struct CgroupBody {
         /// kernfs id.
@@ -337,6 +369,14 @@ wire! {
         pub header: Header,
         /// Body.
         pub body: ForkBody,
+    }
+
+    /// A whole record of a connection's end.
+    pub struct ConnectionRecord {
+        /// Front.
+        pub header: Header,
+        /// Body.
+        pub body: ConnectionBody,
     }
 
     /// A whole exit record.
@@ -358,6 +398,7 @@ const _: () = {
     assert!(size_of::<SocketFacts>() == 48);
     assert!(size_of::<ConnectBody>() == 72);
     assert!(size_of::<CallBody>() == 184);
+    assert!(size_of::<ConnectionBody>() == 80);
     assert!(size_of::<CgroupBody>() == 16);
 };
 
@@ -396,6 +437,8 @@ pub enum Body<'a> {
         /// As `text_bytes` orders them.
         texts: [&'a [u8]; 8],
     },
+    /// The end of a connection.
+    Connection(ConnectionBody),
     /// cgroup.
     Cgroup {
         /// Fixed part.
@@ -481,7 +524,10 @@ impl<'a> Record<'a> {
                 let body = CgroupBody::read(&mut reader).ok_or(Malformed::Short)?;
                 Body::Cgroup { body, texts: texts(&mut reader, body.text_bytes)? }
             }
-            kind::CALL..kind::SEED => {
+            kind::CONNECTION_END => {
+                Body::Connection(ConnectionBody::read(&mut reader).ok_or(Malformed::Short)?)
+            }
+            kind::CALL..kind::CONNECTION_END => {
                 let body = CallBody::read(&mut reader).ok_or(Malformed::Short)?;
                 Body::Call { body, texts: texts(&mut reader, body.text_bytes)? }
             }

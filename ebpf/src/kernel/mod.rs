@@ -20,6 +20,7 @@ pub mod regs;
 pub mod signal;
 pub mod socket;
 pub mod task;
+pub mod tcp;
 
 use core::mem::MaybeUninit;
 

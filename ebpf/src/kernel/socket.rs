@@ -46,7 +46,7 @@ pub unsafe fn behind(file: File) -> Option<(u16, Sock)> {
 
 /// A socket's protocol half.
 #[derive(Clone, Copy)]
-pub struct Sock(*const u8);
+pub struct Sock(pub(super) *const u8);
 
 /// The socket behind `file->private_data`: its SOCK_* type and its protocol half.
 ///
@@ -59,6 +59,18 @@ unsafe fn of(socket: *const u8) -> (u16, Sock) {
 
 #[expect(clippy::missing_safety_doc, reason = "all: self is of `of`, `to` is map memory")]
 impl Sock {
+    /// Of a hook's argument.
+    #[inline(always)]
+    pub const unsafe fn from_argument(sock: *const u8) -> Self {
+        Self(sock)
+    }
+
+    /// Tells sockets apart as long as they live.
+    #[inline(always)]
+    pub fn key(self) -> u64 {
+        self.0 as u64
+    }
+
     #[inline(always)]
     pub unsafe fn family(self) -> u16 {
         Probe::load(self.0, off!(sock_family))

@@ -70,6 +70,15 @@ impl Table {
         self.answer(task, workload, at_ns)
     }
 
+    /// A process to which something happened that it did earlier: what the record says of it is of that time, so it
+    /// teaches nothing new of a process that is known.
+    pub(crate) fn recall(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
+        match self.standing(Identity::of(task)) {
+            Standing::New | Standing::Forgotten => self.act(task, workload, at_ns),
+            Standing::Living | Standing::Ended => self.answer(task, workload, at_ns),
+        }
+    }
+
     /// A process was created.
     pub(crate) fn fork(
         &mut self,

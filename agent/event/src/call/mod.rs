@@ -240,6 +240,9 @@ pub fn ids_of(call: &RawCall) -> (Vec<u32>, Vec<u32>) {
 /// The description of a call; none for kinds that have programs of their own.
 pub fn find(kind: EventKind) -> Option<&'static Spec> {
     // In the order of their numbers, without holes.
+    if !kind.is_call() {
+        return None;
+    }
     TABLE.get(usize::from((kind as u8).checked_sub(EventKind::FIRST_CALL)?))
 }
 

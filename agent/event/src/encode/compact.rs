@@ -113,6 +113,16 @@ fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
             address(view, connect, &mut line.text)?;
             result(view, line)?;
         }
+        Body::ConnectionEnd(end) => {
+            line.ink(Ink::Cyan, |out| out.write_str("close  "))?;
+            line.text.push(' ');
+            who(view, line)?;
+            line.text.push_str(if end.socket.server { " <- " } else { " -> " });
+            address(view, &end.socket, &mut line.text)?;
+            if let (Some(sent), Some(received)) = (end.sent_bytes, end.received_bytes) {
+                write!(line.text, " sent {sent} B, received {received} B")?;
+            }
+        }
         Body::Cgroup(change) => {
             line.ink(Ink::Dim, |out| out.write_str("cgroup "))?;
             who(view, line)?;

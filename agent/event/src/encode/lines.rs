@@ -61,6 +61,7 @@ pub(super) fn name(view: View<'_>) -> String {
         (None, Body::Open(open)) if open.created => "File created",
         (None, Body::Open(_)) => "File opened",
         (None, Body::Connect(_)) => "Connection attempted",
+        (None, Body::ConnectionEnd(_)) => "Connection ended",
         (None, Body::Cgroup(_)) => "Control group changed",
         (None, Body::Call(call)) => return format!("System call {}", call.kind.name()),
         (None, Body::Gap(_)) => "Events lost",

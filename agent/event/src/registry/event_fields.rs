@@ -70,7 +70,7 @@ fn category(event: &Event) -> Value<'_> {
         (Some(group), _) => group.category(),
         (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process",
         (None, EventKind::Open) => "file",
-        (None, EventKind::Connect) => "network",
+        (None, EventKind::Connect | EventKind::ConnectionEnd) => "network",
         (None, _) => "host",
     }];
     match event.alert {
@@ -90,6 +90,7 @@ fn types(event: &Event) -> Value<'_> {
         Body::Open(open) if open.created => list(&["creation"]),
         Body::Open(_) => list(&["access"]),
         Body::Connect(_) => list(&["connection", "start"]),
+        Body::ConnectionEnd(_) => list(&["connection", "end"]),
         Body::Call(_) => match call::find(event.kind()) {
             Some(spec) => list(&[spec.ecs_type]),
             None => Value::Missing,
@@ -154,6 +155,10 @@ fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
             "tuple" | "addr" => connection_name(connect).map_or(Value::Missing, Value::owned),
             _ => Value::Missing,
         },
+        Body::ConnectionEnd(end) => match key {
+            "tuple" | "addr" => connection_name(&end.socket).map_or(Value::Missing, Value::owned),
+            _ => Value::Missing,
+        },
         Body::Exec { .. } => match (key, event.process.as_deref()) {
             ("filename", Some(process)) => Value::some_text(&process.filename),
             ("exe", Some(process)) => process.args.iter().next().map_or(Value::Missing, Value::text),
@@ -181,6 +186,7 @@ fn all_arguments(event: &Event) -> Value<'_> {
     let names: Vec<&str> = match event.kind() {
         EventKind::Open => vec!["fd", "dirfd", "name", "flags", "mode", "res"],
         EventKind::Connect => vec!["res", "fd", "tuple"],
+        EventKind::ConnectionEnd => vec!["res", "tuple"],
         EventKind::Exec => vec!["res", "exe", "filename", "comm", "flags"],
         EventKind::Exit => vec!["status", "ret", "sig"],
         EventKind::Cgroup => vec!["path"],
@@ -305,7 +311,7 @@ pub(super) const FIELDS: &[Field] = &[
                 _ if e.alert.is_some() => "hostward.alert",
                 (Some(group), _) => group.dataset(),
                 (None, EventKind::Open) => "hostward.file",
-                (None, EventKind::Connect) => "hostward.network",
+                (None, EventKind::Connect | EventKind::ConnectionEnd) => "hostward.network",
                 (None, EventKind::Gap | EventKind::Agent) => "hostward.agent",
                 (None, _) => "hostward.process",
             }
@@ -386,7 +392,7 @@ pub(super) const FIELDS: &[Field] = &[
             (Some(group), _) => group.published().into(),
             (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process".into(),
             (None, EventKind::Open) => "file".into(),
-            (None, EventKind::Connect) => "net".into(),
+            (None, EventKind::Connect | EventKind::ConnectionEnd) => "net".into(),
             (None, _) => Value::Missing,
         }
     }),

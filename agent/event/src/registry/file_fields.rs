@@ -30,7 +30,8 @@ const NAME: &[&str] = &[
     "destination.address",
     "destination.port",
 ];
-const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect]).union(call::that_tell(true));
+const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect, EventKind::ConnectionEnd])
+    .union(call::that_tell(true));
 /// What has a path: opens, and changes of files.
 const FILE: KindSet = OPEN.union(call::of_group(Group::File));
 

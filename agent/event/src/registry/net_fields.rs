@@ -1,6 +1,6 @@
 //! Fields of sockets: where to.
 
-use super::render::{connect, socket_address};
+use super::render::{connect, connection_end, socket_address};
 use super::{Field, Need, Type, Value, flags};
 use crate::call;
 use crate::event::Body;
@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 /// Any descriptor may be a socket.
-const NET: KindSet = KindSet::of(&[EventKind::Connect]).union(call::that_tell(true));
+const NET: KindSet =
+    KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::that_tell(true));
+const END: KindSet = KindSet::of(&[EventKind::ConnectionEnd]);
 const SENDS: KindSet = KindSet::of(&[EventKind::Sendto, EventKind::Sendmsg]);
 const SOCK_DGRAM: u16 = 2;
 const REMOTE: &[&str] = &["destination.ip", "destination.address"];
@@ -70,6 +72,12 @@ fn names_address(event: &Event) -> Option<bool> {
     let socket = call.socket.as_deref().filter(|_| SENDS.contains(call.kind))?;
     let datagrams = socket.sock_type == SOCK_DGRAM && socket.remote.is_some();
     Some(datagrams && call.result >= 0 && (call.kind != EventKind::Sendto || call.args[4] != 0))
+}
+
+/// Payload that went from the client to the server, or back.
+fn bytes(event: &Event, from_client: bool) -> Option<u64> {
+    let end = connection_end(event)?;
+    if end.socket.server == from_client { end.received_bytes } else { end.sent_bytes }
 }
 
 fn transport(event: &Event) -> Option<&'static str> {
@@ -231,6 +239,32 @@ pub(super) const FIELDS: &[Field] = &[
         },
     )
     .on(NET),
+    Field::wire("source.bytes", Type::Number, "payload from the client to the server", |e, _| {
+        bytes(e, true).into()
+    })
+    .on(END)
+    .ocsf("traffic.bytes_out"),
+    Field::wire("destination.bytes", Type::Number, "payload from the server to the client", |e, _| {
+        bytes(e, false).into()
+    })
+    .on(END)
+    .ocsf("traffic.bytes_in"),
+    Field::wire("network.bytes", Type::Number, "payload both ways", |e, _| {
+        bytes(e, true).zip(bytes(e, false)).map(|(out, back)| out.saturating_add(back)).into()
+    })
+    .on(END)
+    .ocsf("traffic.bytes"),
+    Field::wire("event.duration", Type::Number, "how long the connection stood, ns", |e, _| {
+        connection_end(e).and_then(|end| end.duration_ns).into()
+    })
+    .on(END),
+    Field::wire(
+        "hostward.connection.owner_known",
+        Type::Bool,
+        "false: the connection stood before the agent looked, or was reset before anybody accepted it",
+        |e, _| connection_end(e).map(|end| end.owned).into(),
+    )
+    .on(END),
     Field::wire("related.ip", Type::List, "all addresses of the event", |e, _| {
         let ends = [local(e), remote(e)].into_iter().flatten();
         Value::some_list(

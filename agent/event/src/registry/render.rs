@@ -3,7 +3,7 @@
 use super::flags;
 use crate::event::Body;
 use crate::process::Process;
-use crate::raw::{Args, Endpoint, FileType, OpenCall, RawConnect, RawOpen};
+use crate::raw::{Args, Endpoint, FileType, OpenCall, RawConnect, RawConnectionEnd, RawOpen};
 use crate::{Event, EventKind};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,9 +17,15 @@ pub(super) fn open(event: &Event) -> Option<&RawOpen> {
 pub(super) fn connect(event: &Event) -> Option<&RawConnect> {
     match &event.body {
         Body::Connect(connect) => Some(connect),
+        Body::ConnectionEnd(end) => Some(&end.socket),
         Body::Call(call) => call.socket.as_deref(),
         _ => None,
     }
+}
+
+/// The end of a connection.
+pub(super) fn connection_end(event: &Event) -> Option<&RawConnectionEnd> {
+    if let Body::ConnectionEnd(end) = &event.body { Some(end) } else { None }
 }
 
 /// The published name of the event: of the system call, as `evt.type` has it.
@@ -32,6 +38,7 @@ pub(super) fn event_type(event: &Event) -> &'static str {
         (_, EventKind::Fork) => "clone",
         (_, EventKind::Exit) => "procexit",
         (_, EventKind::Connect) => "connect",
+        (_, EventKind::ConnectionEnd) => "close",
         (Body::Cgroup(change), _) => {
             if change.removed {
                 "cgroup_rmdir"
@@ -50,7 +57,7 @@ pub(super) fn raw_result(event: &Event) -> Option<i64> {
         Body::Connect(connect) => Some(connect.result),
         Body::Call(call) => Some(call.result),
         // The hook sits behind the point of no return: what is reported has succeeded.
-        Body::Exec { .. } | Body::Fork | Body::Cgroup(_) => Some(0),
+        Body::Exec { .. } | Body::Fork | Body::Cgroup(_) | Body::ConnectionEnd(_) => Some(0),
         Body::Exit { .. } | Body::Gap(_) | Body::Agent(_) => None,
     }
 }

@@ -6,7 +6,7 @@ use hostward_event::process::{AgentFacts, CloudFacts, DomainTable, HostFacts, Pr
 use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Gap, Inode, Layer, Namespaces, OpenCall, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawFile, RawOpen, Rung, Source, Usage,
+    RawCgroupChange, RawConnect, RawConnectionEnd, RawFile, RawOpen, Rung, Source, Usage,
 };
 use hostward_event::workload::{
     Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
@@ -24,7 +24,6 @@ pub(crate) const HOSTILE: &[u8] =
 
 fn around() -> Arc<Surroundings> {
     Arc::new(Surroundings {
-        domains: Default::default(),
         host: HostFacts {
             machine_id: "6f1c4a0e5d8b4a5e9a3f1d2c3b4a5968".to_owned(),
             boot_id: "0b2f6c1e-1111-4222-8333-444455556666".to_owned(),
@@ -271,6 +270,20 @@ fn connect(remote: Option<Endpoint>, local: Option<Endpoint>, family: u16, resul
     }))
 }
 
+fn ended(remote: &str, local: &str, server: bool, duration_ns: Option<u64>) -> Body {
+    let family = if remote.starts_with('[') { 10 } else { 2 };
+    let (remote, local) = (ip(remote), ip(local));
+    let socket = RawConnect { fd: -1, result: 0, family, sock_type: 1, protocol: 6, remote, local, server };
+    let bytes = duration_ns.map(|_| 5_000);
+    Body::ConnectionEnd(Box::new(RawConnectionEnd {
+        socket,
+        duration_ns,
+        sent_bytes: Some(700),
+        received_bytes: bytes,
+        owned: true,
+    }))
+}
+
 fn raw_call(kind: EventKind, result: i64) -> RawCall {
     RawCall {
         kind,
@@ -426,6 +439,8 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("connect_unix", connect(socket, None, 1, 0)),
         ("connect_abstract", connect(nameless, None, 1, -13)),
         ("connect_hostile", connect(hostile_socket, None, 1, 0)),
+        ("connection_end", ended("203.0.113.9:443", "192.0.2.7:50000", false, Some(1_500_000_000))),
+        ("connection_end_accepted", ended("[2001:db8::9]:40000", "[2001:db8::7]:22", true, None)),
         ("connect_netlink", connect(None, None, 16, 0)),
         ("rename", call(EventKind::Renameat2, 0, [b"old", b"/srv/www/new.html"])),
         ("symlink_hostile", call(EventKind::Symlinkat, 0, [HOSTILE, HOSTILE])),

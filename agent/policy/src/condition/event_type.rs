@@ -9,7 +9,7 @@ use hostward_event::raw::OpenCall;
 use hostward_event::{Event, EventKind, KindSet, call};
 
 /// Names that mean a whole kind.
-const ALIASES: [(&str, EventKind); 13] = [
+const ALIASES: [(&str, EventKind); 14] = [
     ("execve", EventKind::Exec),
     ("execveat", EventKind::Exec),
     ("clone", EventKind::Fork),
@@ -20,6 +20,7 @@ const ALIASES: [(&str, EventKind); 13] = [
     ("exit", EventKind::Exit),
     ("exit_group", EventKind::Exit),
     ("connect", EventKind::Connect),
+    ("close", EventKind::ConnectionEnd),
     ("cgroup", EventKind::Cgroup),
     ("gap", EventKind::Gap),
     ("agent", EventKind::Agent),

@@ -5,6 +5,7 @@
 mod calls;
 mod catalogue;
 mod common;
+mod network;
 mod plans;
 mod process;
 mod programs;
@@ -15,6 +16,7 @@ fn child() {
     if let Some(task) = common::task() {
         calls::child(&task);
         catalogue::child(&task);
+        network::child(&task);
         plans::child(&task);
         process::child(&task);
     }

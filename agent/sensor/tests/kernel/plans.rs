@@ -238,6 +238,7 @@ fn programs_stay_within_their_verifier_budget() {
     let recorded = BTreeMap::from([
         ("call", 111_000),
         ("connect", 2_200),
+        ("connection", 2_900),
         ("cgroup_mkdir", 650),
         ("cgroup_rmdir", 650),
         ("exec", 30_000),

@@ -28,7 +28,8 @@ const fn on(kinds: KindSet, path: &'static str, make: Make) -> Attribute {
 }
 
 const OPEN: KindSet = KindSet::of(&[EventKind::Open]).union(call::of_group(Group::File));
-const CONNECT: KindSet = KindSet::of(&[EventKind::Connect]).union(call::of_group(Group::Network));
+const CONNECT: KindSet =
+    KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::of_group(Group::Network));
 const LAUNCH: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork]);
 
 /// In the order in which they open a document.
@@ -104,6 +105,7 @@ fn activity(view: View<'_>) -> u32 {
             ECONNREFUSED => 5,
             _ => 4,
         },
+        Body::ConnectionEnd(_) => 2,
         Body::Gap(_) => 1,
         Body::Agent(notice) if !notice.success => 1,
         Body::Agent(notice) => match notice.action.as_bytes() {
@@ -211,8 +213,9 @@ fn file_type(view: View<'_>) -> Value<'_> {
 /// The path of a unix socket; for families without an address that we read, their number.
 fn endpoint_name(view: View<'_>) -> Value<'_> {
     let socket = match &view.event().body {
-        Body::Connect(socket) => Some(socket),
-        Body::Call(call) => call.socket.as_ref(),
+        Body::Connect(socket) => Some(socket.as_ref()),
+        Body::ConnectionEnd(end) => Some(&end.socket),
+        Body::Call(call) => call.socket.as_deref(),
         _ => None,
     };
     let Some(connect) = socket else { return "unknown".into() };
@@ -226,8 +229,9 @@ fn endpoint_name(view: View<'_>) -> Value<'_> {
 /// 1 inbound, 2 outbound, 4 local, 0 unknown.
 fn direction(view: View<'_>) -> u32 {
     let socket = match &view.event().body {
-        Body::Connect(socket) => Some(socket),
-        Body::Call(call) => call.socket.as_ref(),
+        Body::Connect(socket) => Some(socket.as_ref()),
+        Body::ConnectionEnd(end) => Some(&end.socket),
+        Body::Call(call) => call.socket.as_deref(),
         _ => None,
     };
     let Some(connect) = socket else { return 0 };

@@ -38,7 +38,7 @@ impl Class {
             _ if event.alert.is_some() => Self::Finding,
             Body::Exec { .. } | Body::Fork | Body::Exit { .. } | Body::Cgroup(_) => Self::Process,
             Body::Open(_) => Self::File,
-            Body::Connect(_) => Self::Network,
+            Body::Connect(_) | Body::ConnectionEnd(_) => Self::Network,
             Body::Call(call) => match call::find(call.kind).map(|spec| spec.group) {
                 Some(Group::File) => Self::File,
                 Some(Group::Network) => Self::Network,
@@ -97,6 +97,7 @@ fn places(class: Class, kind: EventKind, path: &str) -> Vec<String> {
             Vec::new()
         }
         "status_code" if class == Class::Finding => Vec::new(),
+        "traffic" if class != Class::Network => Vec::new(),
         "app" if class != Class::Lifecycle => Vec::new(),
         _ => same(),
     }
