@@ -130,20 +130,17 @@ fn a_container_of_podman_that_lives_for_a_moment_is_named() -> Result<()> {
     short_lived(Kind::Podman)
 }
 
-#[test]
-fn a_daemon_that_is_killed_is_told_and_found_again() -> Result<()> {
-    let name = "a_daemon_that_is_killed_is_told_and_found_again";
-    if lacks(Part::Kernel, name) || lacks(Part::Podman, name) {
-        return Ok(());
-    }
+/// The daemon is killed and comes back while its containers are known.
+fn killed_and_back(kind: Kind) -> Result<()> {
     let _alone = alone();
-    let mut engine = Engine::start(Kind::Podman)?;
+    let mut engine = Engine::start(kind)?;
     engine.run("before", &["-d"], &["/bin/sleep", "600"])?;
     let agent = Setup::new()?.config(&engine.config())?.start()?;
     let found = wait_for_source(&agent, "ok")?;
     ensure!(found["containers"] == 1, "{found}");
     let row = row(&agent, "before")?;
-    ensure!(row["container"]["source"] == "podman" && row["processes"].as_u64() >= Some(1), "{row}");
+    let source = if kind == Kind::Docker { "docker" } else { "podman" };
+    ensure!(row["container"]["source"] == source && row["processes"].as_u64() >= Some(1), "{row}");
 
     engine.kill()?;
     let found = wait_for_source(&agent, "degraded")?;
@@ -155,6 +152,52 @@ fn a_daemon_that_is_killed_is_told_and_found_again() -> Result<()> {
     wait_for_source(&agent, "ok")?;
     engine.run("after", &["--rm"], &["/bin/uname"])?;
     agent.feed().wait("the container of the new daemon", |r| r.is("exec") && of("after")(r))?;
+    Ok(())
+}
+
+#[test]
+fn a_daemon_of_podman_that_is_killed_is_told_and_found_again() -> Result<()> {
+    let name = "a_daemon_of_podman_that_is_killed_is_told_and_found_again";
+    if lacks(Part::Kernel, name) || lacks(Part::Podman, name) {
+        return Ok(());
+    }
+    killed_and_back(Kind::Podman)
+}
+
+#[test]
+fn a_daemon_of_docker_that_is_killed_is_told_and_found_again() -> Result<()> {
+    let name = "a_daemon_of_docker_that_is_killed_is_told_and_found_again";
+    if lacks(Part::Kernel, name) || lacks(Part::Docker, name) {
+        return Ok(());
+    }
+    killed_and_back(Kind::Docker)
+}
+
+#[test]
+fn users_in_a_container_have_the_names_of_its_own_files() -> Result<()> {
+    let name = "users_in_a_container_have_the_names_of_its_own_files";
+    if lacks(Part::Kernel, name) || lacks(Part::Docker, name) {
+        return Ok(());
+    }
+    let _alone = alone();
+    let engine = Engine::start(Kind::Docker)?;
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(format!("{}:/etc/{name}:ro", path.display()))
+    };
+    let passwd = file("passwd", "root:x:0:0::/:/bin/sh\nkeeper:x:4711:4712::/:/bin/sh\n")?;
+    let group = file("group", "root:x:0:\nkeepers:x:4712:\n")?;
+    let agent = Setup::new()?.config(&engine.config())?.start()?;
+    wait_for_source(&agent, "ok")?;
+    let options = ["--rm", "-u", "4711:4712", "-v", &passwd, "-v", &group];
+    engine.run("inside", &options, &["/bin/sleep", "2"])?;
+    let exec = agent.feed().wait("the program of the user", |r| {
+        r.is("exec") && of("inside")(r) && r.text("process.name") == Some("sleep")
+    })?;
+    ensure!(exec.text("user.id") == Some("4711") && exec.text("user.name") == Some("keeper"), "{exec:?}");
+    ensure!(exec.text("process.group.name") == Some("keepers"), "{exec:?}");
     Ok(())
 }
 

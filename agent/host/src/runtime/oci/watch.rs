@@ -29,6 +29,7 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_FROM)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
 /// In a directory above: only that something comes.
@@ -153,10 +154,12 @@ impl Watch {
         let mut events = inotify::Reader::new(inotify, &mut buffer);
         loop {
             let heard = match events.next() {
-                // The directory is gone.
-                Ok(event) if event.events().contains(ReadFlags::IGNORED) => {
+                // The directory is gone, or has another name now.
+                Ok(event) if event.events().intersects(ReadFlags::IGNORED.union(ReadFlags::MOVE_SELF)) => {
                     let watch = event.wd();
-                    self.shared().roots.retain(|_, root| *root != watch);
+                    let mut shared = self.shared();
+                    shared.roots.retain(|_, root| *root != watch);
+                    shared.places.remove(&watch);
                     None
                 }
                 Ok(event) => {
