@@ -6,7 +6,7 @@ use crate::counters::{Counters, KindCounters};
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
-use crate::load::{self, SyscallProbe};
+use crate::load::{self, SyscallProbe, SyscallRungs};
 use crate::plan::{self, Kills, Opens};
 use crate::preflight::Privileges;
 use crate::reader::RingReader;
@@ -54,6 +54,7 @@ pub struct Sensor {
     sys: Option<Loaded>,
     base_probes: Vec<ProbeState>,
     sys_probes: Vec<SyscallProbe>,
+    rungs: SyscallRungs,
     opens: Opens,
     calls: Calls,
     kills: Kills,
@@ -84,6 +85,7 @@ impl Sensor {
         });
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let rings = config.ring_bytes(cpus as u64, memory_bytes());
+        let rungs = SyscallRungs::new(layout.has_sockets);
         let mut sensor = Self {
             layout,
             base: None,
@@ -93,6 +95,7 @@ impl Sensor {
                 .map(|(program, hook, kind)| ProbeState::new(kind, program, hook, Rung::BtfTracepoint))
                 .collect(),
             sys_probes: SyscallProbe::all(),
+            rungs,
             opens: Opens::default(),
             calls: Calls::default(),
             kills: Kills::default(),
@@ -102,7 +105,7 @@ impl Sensor {
         sensor.load_sys(rings, own_pid)?;
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         sensor.attach_base(&btf);
-        sensor.attach_sys(plan.kinds);
+        sensor.attach_sys(plan.kinds, Some(&btf));
         drop(btf);
         memory::give_back();
         sensor.report()?;
@@ -125,7 +128,7 @@ impl Sensor {
 
     fn load_sys(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
         let sizes = [("URGENT", rings.urgent), ("BULK", rings.bulk)];
-        let mut object = match load::object(objects::SYS, &self.layout, own_pid, &sizes) {
+        let object = match load::object(objects::SYS, &self.layout, own_pid, &sizes) {
             Ok(object) => object,
             Err(why) => {
                 let why = object_refusal(&why);
@@ -133,17 +136,6 @@ impl Sensor {
                 return Ok(());
             }
         };
-        for program in ["open", "connect", "call"] {
-            let loaded = if program == "connect" && !self.layout.has_sockets {
-                Err("this kernel does not tell where a socket's addresses are".to_owned())
-            } else {
-                load::load_tracepoint(&mut object, program)
-            };
-            if let Err(why) = loaded {
-                let probes = self.sys_probes.iter_mut().filter(|probe| probe.state.program == program);
-                probes.for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
-            }
-        }
         let rings = vec![
             ("URGENT", "urgent", rings.urgent, sys_kinds(true)),
             ("BULK", "bulk", rings.bulk, sys_kinds(false)),
@@ -161,14 +153,15 @@ impl Sensor {
         }
     }
 
-    fn attach_sys(&mut self, kinds: KindSet) {
+    fn attach_sys(&mut self, kinds: KindSet, btf: Option<&Btf>) {
         let Some(sys) = &mut self.sys else {
             return;
         };
-        // A refused or missing hook stays so: the kernel will not change.
         for probe in &mut self.sys_probes {
-            if matches!(probe.state.status, ProbeStatus::Attached | ProbeStatus::Unwanted) {
-                probe.want(&mut sys.object, kinds.contains(probe.state.kind));
+            if probe.lacks(kinds) {
+                probe.attach(&mut sys.object, &mut self.rungs, btf);
+            } else if !kinds.contains(probe.state.kind) {
+                probe.close();
             }
         }
     }
@@ -197,7 +190,14 @@ impl Sensor {
     pub fn apply(&mut self, plan: &KernelPlan) -> Result<Vec<Text>, ApplyError> {
         self.swap(plan)?;
         let before = self.ladder();
-        self.attach_sys(plan.kinds);
+        // The type information is long, so it is only there while probes are attached.
+        let more = self.sys_probes.iter().any(|probe| probe.lacks(plan.kinds));
+        let btf = if more && self.rungs.trampolines.may_work() { Btf::from_sys_fs().ok() } else { None };
+        self.attach_sys(plan.kinds, btf.as_ref());
+        if btf.is_some() {
+            drop(btf);
+            memory::give_back();
+        }
         let changed = self.ladder().into_iter().filter(|probe| !before.contains(probe));
         changed.for_each(|probe| log_failure(&probe));
         Ok(self.kills.left_out.clone())
@@ -292,6 +292,7 @@ impl Sensor {
                 let _ = match program {
                     Program::BtfTracePoint(program) => program.unload(),
                     Program::TracePoint(program) => program.unload(),
+                    Program::FExit(program) => program.unload(),
                     _ => Ok(()),
                 };
             }
