@@ -14,6 +14,7 @@ use aya::programs::fexit::FExitLink;
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
 use hostward_abi::maps::exit_body;
+use std::collections::BTreeMap;
 
 #[cfg(target_arch = "x86_64")]
 const PREFIX: &str = "__x64_sys_";
@@ -25,11 +26,39 @@ pub(crate) fn function(call: &str) -> String {
     format!("{PREFIX}{call}")
 }
 
+/// A program that does the work, and what stands for it at the functions.
+#[derive(Clone, Copy)]
+struct Work {
+    body: &'static str,
+    jump: &'static str,
+    place: u32,
+}
+
+const OPEN: Work = Work { body: "open_fexit", jump: "open_return", place: exit_body::OPEN };
+const CONNECT: Work = Work { body: "connect_fexit", jump: "connect_return", place: exit_body::CONNECT };
+const CALL: Work = Work { body: "call_fexit", jump: "call_return", place: exit_body::CALL };
+
+/// By the name of the program for the tracepoint.
+fn work(program: &str) -> Work {
+    match program {
+        "open" => OPEN,
+        "connect" => CONNECT,
+        _ => CALL,
+    }
+}
+
+/// The program that does the work of the tracepoint's `program`.
+pub(crate) fn body(program: &str) -> &'static str {
+    work(program).body
+}
+
 /// What was tried on this kernel. The answers hold as long as it runs.
 #[derive(Default)]
 pub(crate) struct Trampolines {
     possible: Option<Result<(), String>>,
     bodies: [Option<Result<(), String>>; exit_body::COUNT as usize],
+    /// Verified instructions of each body, where the kernel tells.
+    pub(crate) verified: BTreeMap<&'static str, u32>,
 }
 
 impl Trampolines {
@@ -38,7 +67,7 @@ impl Trampolines {
         !matches!(self.possible, Some(Err(_)))
     }
 
-    /// Runs `program` at each return of `function` until the link is dropped.
+    /// Runs the work of `program` at each return of `function` until the link is dropped.
     pub(crate) fn attach(
         &mut self,
         object: &mut Ebpf,
@@ -46,41 +75,54 @@ impl Trampolines {
         program: &str,
         function: &str,
     ) -> Result<FExitLink, String> {
+        let work = work(program);
         // A small program first: a kernel without trampolines must not verify the long ones for nothing.
-        let possible = self
-            .possible
-            .get_or_insert_with(|| jump(object, btf, "connect", &self::function("connect")).map(drop));
-        possible.clone()?;
-        let place = match program {
-            "open" => exit_body::OPEN,
-            "connect" => exit_body::CONNECT,
-            _ => exit_body::CALL,
-        };
-        let known = self.bodies.get_mut(place as usize).ok_or("no such program")?;
-        known.get_or_insert_with(|| body(object, btf, program, function, place)).clone()?;
-        jump(object, btf, program, function)
+        if self.possible.is_none() {
+            let tried = bound(object, btf, CONNECT.jump, &self::function("connect"));
+            self.possible = Some(tried.map(drop));
+        }
+        self.possible.clone().unwrap_or(Ok(()))?;
+        let known = self.bodies.get_mut(work.place as usize).ok_or("no such program")?;
+        let verified = &mut self.verified;
+        known.get_or_insert_with(|| provide(object, btf, work, function, verified)).clone()?;
+        // Some kernels (6.12, and older ones with its fixes) let a program jump only to one of a
+        // function of the very same type, and type information may have some type twice.
+        bound(object, btf, work.jump, function).or_else(|why| {
+            bound(object, btf, work.body, function).map_err(|direct| {
+                if direct == why { why } else { format!("{why}; without a jump: {direct}") }
+            })
+        })
     }
 }
 
-/// Loads the program that does the work and puts it into the table.
-fn body(object: &mut Ebpf, btf: &Btf, program: &str, function: &str, place: u32) -> Result<(), String> {
-    let own = fexit(object, &format!("{program}_fexit"))?;
-    own.load(function, btf).map_err(|why| program_refusal(&why))?;
-    let fd = own.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from));
-    let fd = fd.map_err(|why| program_refusal(&why))?;
+/// Loads the program that does the work and puts it into the table, which holds it from then on.
+fn provide(
+    object: &mut Ebpf,
+    btf: &Btf,
+    work: Work,
+    function: &str,
+    verified: &mut BTreeMap<&'static str, u32>,
+) -> Result<(), String> {
+    let told = |why: ProgramError| program_refusal(&why);
+    let own = fexit(object, work.body)?;
+    own.load(function, btf).map_err(told)?;
+    let count = own.info().ok().and_then(|info| info.verified_instruction_count());
+    verified.extend(count.map(|count| (work.body, count)));
+    let fd = own.fd().map_err(told)?.try_clone().map_err(|why| chain(&why))?;
+    own.unload().map_err(told)?;
     let map = object.map_mut("EXITS").ok_or("no map EXITS in the object")?;
     let mut exits = ProgramArray::try_from(map).map_err(|why| chain(&why))?;
-    exits.set(place, &fd, 0).map_err(|why| chain(&why))
+    exits.set(work.place, &fd, 0).map_err(|why| chain(&why))
 }
 
-/// Loads a jump for `function` and attaches it.
-fn jump(object: &mut Ebpf, btf: &Btf, program: &str, function: &str) -> Result<FExitLink, String> {
-    let jump = fexit(object, &format!("{program}_return"))?;
+/// Loads a program for `function` and attaches it.
+fn bound(object: &mut Ebpf, btf: &Btf, program: &str, function: &str) -> Result<FExitLink, String> {
     let told = |why: ProgramError| program_refusal(&why);
-    jump.load(function, btf).map_err(told)?;
-    let link = jump.attach().and_then(|link| jump.take_link(link));
+    let own = fexit(object, program)?;
+    own.load(function, btf).map_err(told)?;
+    let link = own.attach().and_then(|link| own.take_link(link));
     // The link holds the program; without one it is to go.
-    jump.unload().map_err(told)?;
+    own.unload().map_err(told)?;
     link.map_err(told)
 }
 

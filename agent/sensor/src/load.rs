@@ -79,6 +79,8 @@ pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, program: &str, prob
 /// One system call's end.
 pub(crate) struct SyscallProbe {
     pub(crate) state: ProbeState,
+    /// The program for the tracepoint.
+    program: &'static str,
     /// The kernel's function.
     function: String,
     /// The exit's tracepoint.
@@ -124,7 +126,7 @@ impl SyscallProbe {
             if id.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
                 state.set(ProbeStatus::Missing, "this kernel has no such system call");
             }
-            Self { state, function, hook, id: id.map_err(|why| why.to_string()), link: None }
+            Self { state, program, function, hook, id: id.map_err(|why| why.to_string()), link: None }
         };
         let calls = call::TABLE.iter().map(|spec| ("call", spec.kind, spec.kind.name()));
         SYSCALL_PROBES.into_iter().chain(calls).map(probe).collect()
@@ -137,7 +139,7 @@ impl SyscallProbe {
 
     /// Attaches by the best rung that the kernel takes.
     pub(crate) fn attach(&mut self, object: &mut Ebpf, rungs: &mut SyscallRungs, btf: Option<&Btf>) {
-        let program = self.state.program;
+        let program = self.program;
         if program == "connect" && !rungs.has_sockets {
             self.state.set(ProbeStatus::Refused, "this kernel does not tell where a socket's addresses are");
             return;
@@ -152,6 +154,7 @@ impl SyscallProbe {
             }
         };
         (self.state.rung, self.state.hook) = (rung, hook.clone().into());
+        self.state.program = if rung == Rung::Fentry { fexit::body(program) } else { program };
         self.state.passed = passed;
         match link {
             Ok(link) => {

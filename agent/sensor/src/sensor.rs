@@ -279,6 +279,7 @@ impl Sensor {
                 all.extend(count.map(|count| (name.to_owned(), count)));
             }
         }
+        all.extend(self.rungs.trampolines.verified.iter().map(|(name, count)| ((*name).to_owned(), *count)));
         all.sort();
         all
     }
@@ -292,7 +293,6 @@ impl Sensor {
                 let _ = match program {
                     Program::BtfTracePoint(program) => program.unload(),
                     Program::TracePoint(program) => program.unload(),
-                    Program::FExit(program) => program.unload(),
                     _ => Ok(()),
                 };
             }
