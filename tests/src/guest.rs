@@ -80,8 +80,7 @@ impl Guest {
     pub fn with_kernel(suite: &str) -> Result<Self> {
         let guest = Self::bookworm()?;
         let cache = place::target()?.join("vm");
-        let kernel =
-            made(&cache, &format!("{suite}-kernel"), "get-kernel.sh", &[suite, "DIR", "cloud"])?;
+        let kernel = made(&cache, &format!("{suite}-kernel"), "get-kernel.sh", &[suite, "DIR", "cloud"])?;
         Ok(Self { kernel, ..guest })
     }
 
