@@ -5,7 +5,6 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{fexit, map};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
-use hostward_abi::maps::exit_body;
 use hostward_abi::record::header_flag;
 use hostward_ebpf::kernel::{regs, task};
 
@@ -48,34 +47,39 @@ pub unsafe fn function(ctx: &FExitContext) -> Exit {
     }
 }
 
-/// The programs that do the work at a function's return, by [`exit_body`]. A trampoline's program is bound to its
-/// function when it is loaded, so each function needs one of its own; those are three instructions that the verifier
-/// has done with at once, and jump here.
+/// The programs that do the work at a function's return, one in each. A trampoline's program is bound to its function
+/// when it is loaded, so each function needs one of its own; those are three instructions that the verifier has done
+/// with at once, and jump here. A map takes only programs of functions of one type, and the kernel's type information
+/// has that type several times, so each program has a map of its own.
 #[map]
-static EXITS: ProgramArray = ProgramArray::with_max_entries(exit_body::COUNT, 0);
+static OPEN_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static CONNECT_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static CALL_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// At the functions of open, openat, openat2 and creat.
 #[fexit]
 pub fn open_return(ctx: FExitContext) -> i32 {
-    jump(&ctx, exit_body::OPEN)
+    jump(&ctx, &OPEN_FEXIT)
 }
 
 /// At the function of connect.
 #[fexit]
 pub fn connect_return(ctx: FExitContext) -> i32 {
-    jump(&ctx, exit_body::CONNECT)
+    jump(&ctx, &CONNECT_FEXIT)
 }
 
 /// At the functions of the calls of the table.
 #[fexit]
 pub fn call_return(ctx: FExitContext) -> i32 {
-    jump(&ctx, exit_body::CALL)
+    jump(&ctx, &CALL_FEXIT)
 }
 
 #[inline(always)]
-fn jump(ctx: &FExitContext, body: u32) -> i32 {
-    // SAFETY: all programs of the map are of this type. It comes back only when there is none, which is never so, as
-    // the agent puts it there first.
-    let _ = unsafe { EXITS.tail_call(ctx, body) };
+fn jump(ctx: &FExitContext, body: &'static ProgramArray) -> i32 {
+    // SAFETY: the map has a program of this type. It comes back only when there is none, which is never so, as the
+    // agent puts it there first.
+    let _ = unsafe { body.tail_call(ctx, 0) };
     0
 }

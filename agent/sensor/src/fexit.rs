@@ -13,7 +13,6 @@ use aya::maps::ProgramArray;
 use aya::programs::fexit::FExitLink;
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
-use hostward_abi::maps::exit_body;
 use std::collections::BTreeMap;
 
 #[cfg(target_arch = "x86_64")]
@@ -31,12 +30,13 @@ pub(crate) fn function(call: &str) -> String {
 struct Work {
     body: &'static str,
     jump: &'static str,
-    place: u32,
+    /// The table that the jump goes through.
+    table: &'static str,
 }
 
-const OPEN: Work = Work { body: "open_fexit", jump: "open_return", place: exit_body::OPEN };
-const CONNECT: Work = Work { body: "connect_fexit", jump: "connect_return", place: exit_body::CONNECT };
-const CALL: Work = Work { body: "call_fexit", jump: "call_return", place: exit_body::CALL };
+const OPEN: Work = Work { body: "open_fexit", jump: "open_return", table: "OPEN_FEXIT" };
+const CONNECT: Work = Work { body: "connect_fexit", jump: "connect_return", table: "CONNECT_FEXIT" };
+const CALL: Work = Work { body: "call_fexit", jump: "call_return", table: "CALL_FEXIT" };
 
 /// By the name of the program for the tracepoint.
 fn work(program: &str) -> Work {
@@ -56,7 +56,8 @@ pub(crate) fn body(program: &str) -> &'static str {
 #[derive(Default)]
 pub(crate) struct Trampolines {
     possible: Option<Result<(), String>>,
-    bodies: [Option<Result<(), String>>; exit_body::COUNT as usize],
+    /// Bodies that were put into their tables, or why not.
+    bodies: BTreeMap<&'static str, Result<(), String>>,
     /// Verified instructions of each body, where the kernel tells.
     pub(crate) verified: BTreeMap<&'static str, u32>,
 }
@@ -82,9 +83,9 @@ impl Trampolines {
             self.possible = Some(tried.map(drop));
         }
         self.possible.clone().unwrap_or(Ok(()))?;
-        let known = self.bodies.get_mut(work.place as usize).ok_or("no such program")?;
         let verified = &mut self.verified;
-        known.get_or_insert_with(|| provide(object, btf, work, function, verified)).clone()?;
+        let provided = || provide(object, btf, work, function, verified);
+        self.bodies.entry(work.body).or_insert_with(provided).clone()?;
         // Some kernels (6.12, and older ones with its fixes) let a program jump only to one of a
         // function of the very same type, and type information may have some type twice.
         bound(object, btf, work.jump, function).or_else(|why| {
@@ -110,9 +111,9 @@ fn provide(
     verified.extend(count.map(|count| (work.body, count)));
     let fd = own.fd().map_err(told)?.try_clone().map_err(|why| chain(&why))?;
     own.unload().map_err(told)?;
-    let map = object.map_mut("EXITS").ok_or("no map EXITS in the object")?;
+    let map = object.map_mut(work.table).ok_or_else(|| format!("no map {} in the object", work.table))?;
     let mut exits = ProgramArray::try_from(map).map_err(|why| chain(&why))?;
-    exits.set(work.place, &fd, 0).map_err(|why| chain(&why))
+    exits.set(0, &fd, 0).map_err(|why| chain(&why))
 }
 
 /// Loads a program for `function` and attaches it.

@@ -118,18 +118,6 @@ pub const BASE_CWD: u8 = 8;
 /// Most bytes of user memory that a call's record carries.
 pub const CALL_DATA_BYTES: u64 = 128;
 
-/// Places of the programs that do the work at the return of a system call's function.
-pub mod exit_body {
-    /// The open family.
-    pub const OPEN: u32 = 0;
-    /// connect.
-    pub const CONNECT: u32 = 1;
-    /// The calls of the table.
-    pub const CALL: u32 = 2;
-    /// How many there are.
-    pub const COUNT: u32 = 3;
-}
-
 /// Bits of [`CallSpec::when`].
 pub mod call_when {
     /// It succeeded.

@@ -209,6 +209,10 @@ fn the_ladder_tells_what_is_attached() {
     }
     let mut sensor = Sensor::load(&Config::default(), &everything()).unwrap();
     let ladder = sensor.ladder();
+    for probe in &ladder {
+        let (rung, status) = (probe.rung.name(), probe.status.name());
+        println!("{} {status} by {rung} at {} {}{}", probe.kind.name(), probe.hook, probe.why, probe.passed);
+    }
     let status = |hook: &str| ladder.iter().find(|probe| probe.hook == hook).unwrap().status;
     let [openat, connect] = if has_trampolines() {
         ["__x64_sys_openat", "__x64_sys_connect"]
@@ -219,7 +223,6 @@ fn the_ladder_tells_what_is_attached() {
         assert_eq!(status(hook), ProbeStatus::Attached, "{hook}");
     }
     for probe in ladder.iter().filter(|probe| probe.attached()) {
-        println!("{} by {} at {} {}", probe.kind.name(), probe.rung.name(), probe.hook, probe.passed);
         let slow = probe.rung == Rung::SyscallTracepoint;
         assert_eq!(slow, !probe.passed.is_empty(), "why no better rung: {probe:?}");
         assert!(!(slow && has_trampolines()), "{probe:?}");
