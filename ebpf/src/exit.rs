@@ -55,9 +55,6 @@ pub unsafe fn function(ctx: &FExitContext) -> Exit {
 static OPEN_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static CONNECT_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
-#[map]
-static CALL_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
-
 /// At the functions of open, openat, openat2 and creat.
 #[fexit]
 pub fn open_return(ctx: FExitContext) -> i32 {
@@ -70,10 +67,29 @@ pub fn connect_return(ctx: FExitContext) -> i32 {
     jump(&ctx, &CONNECT_FEXIT)
 }
 
-/// At the functions of the calls of the table.
-#[fexit]
-pub fn call_return(ctx: FExitContext) -> i32 {
-    jump(&ctx, &CALL_FEXIT)
+/// At the functions of the calls of the table: a table and a jump for each place in the kernel's source whose functions
+/// have a type of their own.
+macro_rules! call_returns {
+    ($($table:ident $jump:ident;)*) => {$(
+        #[map]
+        static $table: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+        #[fexit]
+        pub fn $jump(ctx: FExitContext) -> i32 {
+            jump(&ctx, &$table)
+        }
+    )*};
+}
+
+call_returns! {
+    CALL_FEXIT_0 call_return_0;
+    CALL_FEXIT_1 call_return_1;
+    CALL_FEXIT_2 call_return_2;
+    CALL_FEXIT_3 call_return_3;
+    CALL_FEXIT_4 call_return_4;
+    CALL_FEXIT_5 call_return_5;
+    CALL_FEXIT_6 call_return_6;
+    CALL_FEXIT_7 call_return_7;
 }
 
 #[inline(always)]

@@ -34,22 +34,36 @@ struct Work {
     table: &'static str,
 }
 
-const OPEN: Work = Work { body: "open_fexit", jump: "open_return", table: "OPEN_FEXIT" };
-const CONNECT: Work = Work { body: "connect_fexit", jump: "connect_return", table: "CONNECT_FEXIT" };
-const CALL: Work = Work { body: "call_fexit", jump: "call_return", table: "CALL_FEXIT" };
+const OPEN: [Work; 1] = [Work { body: "open_fexit", jump: "open_return", table: "OPEN_FEXIT" }];
+const CONNECT: [Work; 1] = [Work { body: "connect_fexit", jump: "connect_return", table: "CONNECT_FEXIT" }];
+/// One per type that the functions of calls may have.
+const CALL: [Work; 8] = [
+    Work { body: "call_fexit", jump: "call_return_0", table: "CALL_FEXIT_0" },
+    Work { body: "call_fexit", jump: "call_return_1", table: "CALL_FEXIT_1" },
+    Work { body: "call_fexit", jump: "call_return_2", table: "CALL_FEXIT_2" },
+    Work { body: "call_fexit", jump: "call_return_3", table: "CALL_FEXIT_3" },
+    Work { body: "call_fexit", jump: "call_return_4", table: "CALL_FEXIT_4" },
+    Work { body: "call_fexit", jump: "call_return_5", table: "CALL_FEXIT_5" },
+    Work { body: "call_fexit", jump: "call_return_6", table: "CALL_FEXIT_6" },
+    Work { body: "call_fexit", jump: "call_return_7", table: "CALL_FEXIT_7" },
+];
 
 /// By the name of the program for the tracepoint.
-fn work(program: &str) -> Work {
+fn works(program: &str) -> &'static [Work] {
     match program {
-        "open" => OPEN,
-        "connect" => CONNECT,
-        _ => CALL,
+        "open" => &OPEN,
+        "connect" => &CONNECT,
+        _ => &CALL,
     }
 }
 
 /// The program that does the work of the tracepoint's `program`.
 pub(crate) fn body(program: &str) -> &'static str {
-    work(program).body
+    match program {
+        "open" => "open_fexit",
+        "connect" => "connect_fexit",
+        _ => "call_fexit",
+    }
 }
 
 /// What was tried on this kernel. The answers hold as long as it runs.
@@ -76,23 +90,26 @@ impl Trampolines {
         program: &str,
         function: &str,
     ) -> Result<FExitLink, String> {
-        let work = work(program);
         // A small program first: a kernel without trampolines must not verify the long ones for nothing.
         if self.possible.is_none() {
-            let tried = bound(object, btf, CONNECT.jump, &self::function("connect"));
+            let tried = bound(object, btf, "connect_return", &self::function("connect"));
             self.possible = Some(tried.map(drop));
         }
         self.possible.clone().unwrap_or(Ok(()))?;
-        let verified = &mut self.verified;
-        let provided = || provide(object, btf, work, function, verified);
-        self.bodies.entry(work.body).or_insert_with(provided).clone()?;
-        // Some kernels (6.12, and older ones with its fixes) let a program jump only to one of a
-        // function of the very same type, and type information may have some type twice.
-        bound(object, btf, work.jump, function).or_else(|why| {
-            bound(object, btf, work.body, function).map_err(|direct| {
-                if direct == why { why } else { format!("{why}; without a jump: {direct}") }
-            })
-        })
+        // Some kernels (6.12, and older ones with its fixes) let a program jump only to one of a function of the very
+        // same type, and type information has some types several times: then the next table is for that one.
+        let mut refused = String::new();
+        for work in works(program) {
+            let verified = &mut self.verified;
+            let provided = || provide(object, btf, *work, function, verified);
+            self.bodies.entry(work.table).or_insert_with(provided).clone()?;
+            match bound(object, btf, work.jump, function) {
+                Ok(link) => return Ok(link),
+                Err(why) => refused = why,
+            }
+        }
+        bound(object, btf, body(program), function)
+            .map_err(|why| if why == refused { why } else { format!("{refused}; without a jump: {why}") })
     }
 }
 
