@@ -73,6 +73,17 @@ impl Guest {
         Ok(Self { kernel, disk: root.join("disk.img"), words: String::new() })
     }
 
+    /// The same disk with the kernel of another Debian.
+    ///
+    /// # Errors
+    /// As [`Self::bookworm`].
+    pub fn with_kernel(suite: &str) -> Result<Self> {
+        let guest = Self::bookworm()?;
+        let cache = place::target()?.join("vm");
+        let kernel = made(&cache, &format!("{suite}-kernel"), "get-kernel.sh", &[suite, "DIR", "cloud"])?;
+        Ok(Self { kernel, ..guest })
+    }
+
     /// Boots with further words on the kernel's command line.
     #[must_use]
     pub fn kernel_words(self, words: &str) -> Self {

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod containers;
 #[cfg(test)]
+mod kernels;
+#[cfg(test)]
 mod life;
 
 use anyhow::{Context, Result, ensure};
@@ -17,19 +19,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Seconds until a guest is given up; with nothing else on the machine it takes about one.
 const LIMIT_S: u32 = 900;
 
+/// Emulated processors take all of the real ones: one guest at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What every test here needs.
 pub(crate) struct Machine {
     deb: PathBuf,
     guest: Guest,
-    /// Emulated processors take all of the real ones: one guest at a time.
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Machine {
     /// The package is compiled while the guest's disk is made, which waits for the archive most of the time.
     pub(crate) fn new() -> Result<Self> {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let (deb, guest) = std::thread::scope(|scope| {
             let deb = scope.spawn(guest::package);
             let guest = Guest::bookworm();

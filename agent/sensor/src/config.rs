@@ -23,6 +23,9 @@ pub struct Config {
     /// Size of the ring for ends of connections, bytes, as above. Default: 1 MiB per CPU, from 1 to 8 MiB, at most a
     /// 512th of the memory.
     pub network_ring_bytes: Option<u64>,
+    /// See system calls at the return of their own functions where the kernel has trampolines, in place of tracepoints.
+    /// Off by default: it is being tried.
+    pub trampolines: bool,
 }
 
 impl Config {

@@ -77,6 +77,7 @@ pub(crate) fn event(
             RawBody::Call(Box::new(call(kind, header, body, *texts, bytes)))
         }
     };
+    let rung = if header.flags & header_flag::FEXIT != 0 { Rung::Fentry } else { rung };
     let source = Source { rung, cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns, received_boot_ns };
     Some(RawEvent { source, task: task(header, bytes), body })
 }

@@ -44,6 +44,8 @@ pub struct ProbeState {
     pub status: ProbeStatus,
     /// Why it is not attached; empty otherwise.
     pub why: String,
+    /// Why no better rung sees the event; empty when there is none or it was not tried.
+    pub passed: String,
 }
 
 impl ProbeState {
@@ -53,7 +55,8 @@ impl ProbeState {
         hook: impl Into<Cow<'static, str>>,
         rung: Rung,
     ) -> Self {
-        Self { kind, hook: hook.into(), program, rung, status: ProbeStatus::Unwanted, why: String::new() }
+        let (status, hook) = (ProbeStatus::Unwanted, hook.into());
+        Self { kind, hook, program, rung, status, why: String::new(), passed: String::new() }
     }
 
     /// It runs.

@@ -37,6 +37,7 @@ pub mod config;
 mod counters;
 mod decode;
 pub mod error;
+mod fexit;
 mod ladder;
 pub mod layout;
 mod load;

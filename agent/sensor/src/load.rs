@@ -1,15 +1,18 @@
 //! From bytes to attached programs.
 
 use crate::error::program_refusal;
+use crate::fexit::{self, Trampolines};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::tracepoint::{self, Tracepoints};
+use aya::programs::fexit::FExitLink;
 use aya::programs::{ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use hostward_abi::maps::SLOTS_PER_CPU;
 use hostward_event::raw::Rung;
-use hostward_event::{EventKind, call};
+use hostward_event::{EventKind, KindSet, call};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Once;
@@ -73,16 +76,29 @@ pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, program: &str, prob
     }
 }
 
-/// One system call's exit.
+/// One system call's end.
 pub(crate) struct SyscallProbe {
     pub(crate) state: ProbeState,
-    /// Number of the tracepoint.
-    id: u64,
+    /// The program for the tracepoint.
+    program: &'static str,
+    /// The kernel's function.
+    function: String,
+    /// The exit's tracepoint.
+    hook: String,
+    /// Its number, or why there is none.
+    id: Result<u64, String>,
     /// Attached while this lives.
-    link: Option<OwnedFd>,
+    link: Option<Link>,
 }
 
-/// The system call rung's own programs: program, kind, call.
+/// What keeps a probe attached.
+#[expect(dead_code, reason = "held to be dropped")]
+enum Link {
+    Function(FExitLink),
+    Tracepoint(OwnedFd),
+}
+
+/// The programs for single calls: program, kind, call.
 const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
     ("open", EventKind::Open, "open"),
     ("open", EventKind::Open, "openat"),
@@ -91,68 +107,92 @@ const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
     ("connect", EventKind::Connect, "connect"),
 ];
 
-/// The tracepoint of a call's exit: named as the kernel's function.
-fn hook(call: &str) -> String {
-    format!("sys_exit_{}", if call == "umount2" { "umount" } else { call })
+/// The name in a call's definition, which functions and tracepoints have.
+fn defined(call: &str) -> &str {
+    if call == "umount2" { "umount" } else { call }
 }
 
 impl SyscallProbe {
-    /// The rung's probes, none attached; those that this kernel lacks are told so.
+    /// All probes, none attached; those that this kernel lacks are told so.
     pub(crate) fn all() -> Vec<Self> {
         let tracepoints = Tracepoints::find();
         let probe = |(program, kind, call)| {
-            let hook = hook(call);
+            let (function, hook) = (fexit::function(defined(call)), format!("sys_exit_{}", defined(call)));
             let id = match &tracepoints {
                 Ok(tracepoints) => tracepoints.id(&hook),
                 Err(why) => Err(io::Error::other(format!("tracefs: {why}"))),
             };
-            let mut state = ProbeState::new(kind, program, hook, Rung::SyscallTracepoint);
-            if let Err(why) = &id {
-                let missing = why.kind() == io::ErrorKind::NotFound;
-                match missing {
-                    true => state.set(ProbeStatus::Missing, "this kernel has no such system call"),
-                    false => state.set(ProbeStatus::Refused, &why.to_string()),
-                }
+            let mut state = ProbeState::new(kind, program, hook.clone(), Rung::SyscallTracepoint);
+            if id.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
+                state.set(ProbeStatus::Missing, "this kernel has no such system call");
             }
-            Self { state, id: id.unwrap_or_default(), link: None }
+            Self { state, program, function, hook, id: id.map_err(|why| why.to_string()), link: None }
         };
         let calls = call::TABLE.iter().map(|spec| ("call", spec.kind, spec.kind.name()));
         SYSCALL_PROBES.into_iter().chain(calls).map(probe).collect()
     }
 
-    /// Attaches or detaches so that the program, which is loaded, runs if `wanted`.
-    pub(crate) fn want(&mut self, object: &mut Ebpf, wanted: bool) {
-        if wanted && self.link.is_none() {
-            match self.attach(object) {
-                Ok(link) => {
-                    self.link = Some(link);
-                    self.state.set(ProbeStatus::Attached, "");
-                }
-                Err(why) => self.state.set(ProbeStatus::Refused, &why),
+    /// It is to be attached, and is not yet. A refused or missing hook stays so: the kernel will not change.
+    pub(crate) fn lacks(&self, kinds: KindSet) -> bool {
+        kinds.contains(self.state.kind) && self.state.status == ProbeStatus::Unwanted
+    }
+
+    /// Attaches by the best rung that the kernel takes.
+    pub(crate) fn attach(&mut self, object: &mut Ebpf, rungs: &mut SyscallRungs, btf: Option<&Btf>) {
+        let program = self.program;
+        if program == "connect" && !rungs.has_sockets {
+            self.state.set(ProbeStatus::Refused, "this kernel does not tell where a socket's addresses are");
+            return;
+        }
+        let btf = btf.ok_or_else(|| "the kernel's type information cannot be read".to_owned());
+        let better = btf.and_then(|btf| rungs.trampolines.attach(object, btf, program, &self.function));
+        let (link, rung, hook, passed) = match better {
+            Ok(link) => (Ok(Link::Function(link)), Rung::Fentry, &self.function, String::new()),
+            Err(passed) => {
+                let link = self.id.clone().and_then(|id| rungs.tracepoint(object, program, id));
+                (link.map(Link::Tracepoint), Rung::SyscallTracepoint, &self.hook, passed)
             }
-        } else if !wanted && self.link.take().is_some() {
-            self.state.set(ProbeStatus::Unwanted, "");
+        };
+        (self.state.rung, self.state.hook) = (rung, hook.clone().into());
+        self.state.program = if rung == Rung::Fentry { fexit::body(program) } else { program };
+        self.state.passed = passed;
+        match link {
+            Ok(link) => {
+                self.link = Some(link);
+                self.state.set(ProbeStatus::Attached, "");
+            }
+            Err(why) => self.state.set(ProbeStatus::Refused, &why),
         }
     }
 
-    fn attach(&self, object: &mut Ebpf) -> Result<OwnedFd, String> {
-        let program = tracepoint(object, self.state.program)?;
-        let fd = program.fd().map_err(|why| program_refusal(&why))?;
-        tracepoint::attach(fd.as_fd(), self.id).map_err(|why| format!("cannot attach: {why}"))
-    }
-
-    /// Detaches for good.
+    /// Detaches.
     pub(crate) fn close(&mut self) {
-        self.link = None;
+        if self.link.take().is_some() {
+            self.state.set(ProbeStatus::Unwanted, "");
+        }
     }
 }
 
-/// Loads a tracepoint program; the verifier sees it here.
-pub(crate) fn load_tracepoint(object: &mut Ebpf, program: &str) -> Result<(), String> {
-    tracepoint(object, program)?.load().map_err(|why| program_refusal(&why))
+/// What was tried of the rungs of system calls.
+pub(crate) struct SyscallRungs {
+    pub(crate) has_sockets: bool,
+    pub(crate) trampolines: Trampolines,
+    /// The tracepoint programs that were loaded, or why they were not.
+    tracepoints: BTreeMap<&'static str, Result<(), String>>,
 }
 
-fn tracepoint<'a>(object: &'a mut Ebpf, program: &str) -> Result<&'a mut TracePoint, String> {
-    let program = object.program_mut(program).ok_or("not in the object")?;
-    program.try_into().map_err(|why: ProgramError| program_refusal(&why))
+impl SyscallRungs {
+    pub(crate) fn new(has_sockets: bool, trampolines: bool) -> Self {
+        Self { has_sockets, trampolines: Trampolines::new(trampolines), tracepoints: BTreeMap::new() }
+    }
+
+    /// Runs the program at the tracepoint; it is loaded when it is first needed.
+    fn tracepoint(&mut self, object: &mut Ebpf, program: &'static str, id: u64) -> Result<OwnedFd, String> {
+        let own = object.program_mut(program).ok_or("not in the object")?;
+        let told = |why: ProgramError| program_refusal(&why);
+        let own: &mut TracePoint = own.try_into().map_err(told)?;
+        self.tracepoints.entry(program).or_insert_with(|| own.load().map_err(told)).clone()?;
+        let fd = own.fd().map_err(told)?;
+        tracepoint::attach(fd.as_fd(), id).map_err(|why| format!("cannot attach: {why}"))
+    }
 }

@@ -6,7 +6,7 @@ use crate::counters::{Counters, KindCounters};
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
-use crate::load::{self, SyscallProbe};
+use crate::load::{self, SyscallProbe, SyscallRungs};
 use crate::net::Hook;
 use crate::plan::{self, Kills, Opens};
 use crate::preflight::Privileges;
@@ -57,6 +57,7 @@ pub struct Sensor {
     base_probes: Vec<ProbeState>,
     sys_probes: Vec<SyscallProbe>,
     net_hooks: Vec<Hook>,
+    rungs: SyscallRungs,
     opens: Opens,
     calls: Calls,
     kills: Kills,
@@ -87,6 +88,7 @@ impl Sensor {
         });
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let rings = config.ring_bytes(cpus as u64, memory_bytes());
+        let rungs = SyscallRungs::new(layout.has_sockets, config.trampolines);
         let mut sensor = Self {
             layout,
             base: None,
@@ -98,6 +100,7 @@ impl Sensor {
                 .collect(),
             sys_probes: SyscallProbe::all(),
             net_hooks: Hook::all(),
+            rungs,
             opens: Opens::default(),
             calls: Calls::default(),
             kills: Kills::default(),
@@ -108,7 +111,7 @@ impl Sensor {
         sensor.load_net(rings.network, own_pid, &btf)?;
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         sensor.attach_base(&btf);
-        sensor.attach_sys(plan.kinds);
+        sensor.attach_sys(plan.kinds, Some(&btf));
         sensor.attach_net(plan.kinds);
         drop(btf);
         memory::give_back();
@@ -132,7 +135,7 @@ impl Sensor {
 
     fn load_sys(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
         let sizes = [("URGENT", rings.urgent), ("BULK", rings.bulk)];
-        let mut object = match load::object(objects::SYS, &self.layout, own_pid, &sizes) {
+        let object = match load::object(objects::SYS, &self.layout, own_pid, &sizes) {
             Ok(object) => object,
             Err(why) => {
                 let why = object_refusal(&why);
@@ -140,17 +143,6 @@ impl Sensor {
                 return Ok(());
             }
         };
-        for program in ["open", "connect", "call"] {
-            let loaded = if program == "connect" && !self.layout.has_sockets {
-                Err("this kernel does not tell where a socket's addresses are".to_owned())
-            } else {
-                load::load_tracepoint(&mut object, program)
-            };
-            if let Err(why) = loaded {
-                let probes = self.sys_probes.iter_mut().filter(|probe| probe.state.program == program);
-                probes.for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
-            }
-        }
         let rings = vec![
             ("URGENT", "urgent", rings.urgent, sys_kinds(true)),
             ("BULK", "bulk", rings.bulk, sys_kinds(false)),
@@ -197,14 +189,15 @@ impl Sensor {
         }
     }
 
-    fn attach_sys(&mut self, kinds: KindSet) {
+    fn attach_sys(&mut self, kinds: KindSet, btf: Option<&Btf>) {
         let Some(sys) = &mut self.sys else {
             return;
         };
-        // A refused or missing hook stays so: the kernel will not change.
         for probe in &mut self.sys_probes {
-            if matches!(probe.state.status, ProbeStatus::Attached | ProbeStatus::Unwanted) {
-                probe.want(&mut sys.object, kinds.contains(probe.state.kind));
+            if probe.lacks(kinds) {
+                probe.attach(&mut sys.object, &mut self.rungs, btf);
+            } else if !kinds.contains(probe.state.kind) {
+                probe.close();
             }
         }
     }
@@ -233,7 +226,14 @@ impl Sensor {
     pub fn apply(&mut self, plan: &KernelPlan) -> Result<Vec<Text>, ApplyError> {
         self.swap(plan)?;
         let before = self.ladder();
-        self.attach_sys(plan.kinds);
+        // The type information is long, so it is only there while probes are attached.
+        let more = self.sys_probes.iter().any(|probe| probe.lacks(plan.kinds));
+        let btf = if more && self.rungs.trampolines.may_work() { Btf::from_sys_fs().ok() } else { None };
+        self.attach_sys(plan.kinds, btf.as_ref());
+        if btf.is_some() {
+            drop(btf);
+            memory::give_back();
+        }
         self.attach_net(plan.kinds);
         let changed = self.ladder().into_iter().filter(|probe| !before.contains(probe));
         changed.for_each(|probe| log_failure(&probe));
@@ -321,6 +321,7 @@ impl Sensor {
                 all.extend(count.map(|count| (name.to_owned(), count)));
             }
         }
+        all.extend(self.rungs.trampolines.verified.iter().map(|(name, count)| ((*name).to_owned(), *count)));
         all.sort();
         all
     }

@@ -23,6 +23,8 @@ struct ProbeRow {
     rung: &'static str,
     status: &'static str,
     why: String,
+    /// Why no better rung sees the event.
+    passed: String,
     verified_instructions: Option<u32>,
 }
 
@@ -93,6 +95,7 @@ fn probe_row(probe: ProbeState, verified: &[(String, u32)]) -> ProbeRow {
         rung: probe.rung.name(),
         status: probe.status.name(),
         why: probe.why,
+        passed: probe.passed,
         verified_instructions: count,
     }
 }
@@ -126,6 +129,12 @@ fn text(findings: &Findings) -> String {
             "  {:<18} {:<28} {:<20} {:<9} {count} {}",
             probe.event, probe.hook, probe.rung, probe.status, probe.why
         );
+    }
+    let mut passed: Vec<&str> = findings.ladder.iter().map(|probe| probe.passed.as_str()).collect();
+    passed.sort_unstable();
+    passed.dedup();
+    for why in passed.into_iter().filter(|why| !why.is_empty()) {
+        let _ = writeln!(out, "  no rung above syscall_tracepoint: {why}");
     }
     if !unwanted.is_empty() {
         let names: Vec<&str> = unwanted.iter().map(|probe| probe.event).collect();

@@ -184,6 +184,7 @@ offsets! {
     unix_address_len = "?unix_address.len";
     unix_address_name = "?unix_address.name";
 
+    regs_number = "pt_regs.orig_ax|pt_regs.syscallno";
     arg0 = "arg0";
     arg1 = "arg1";
     arg2 = "arg2";

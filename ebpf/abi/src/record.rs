@@ -42,6 +42,8 @@ pub mod header_flag {
     pub const CGROUP_V1: u32 = 1;
     /// Other threads or processes share the caller's memory (of a call).
     pub const SHARED_MEMORY: u32 = 2;
+    /// Seen at the return of the system call's function, not at the tracepoint of its exit.
+    pub const FEXIT: u32 = 1 << 8;
 }
 
 /// Bits of [`ProcessBody::flags`].

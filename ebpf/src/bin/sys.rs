@@ -1,4 +1,5 @@
-//! Object `sys`: system calls, from the exit tracepoints of exactly those that are wanted.
+//! Object `sys`: the ends of exactly those system calls that are wanted, each seen by the best probe that this kernel
+//! takes.
 #![no_std]
 #![no_main]
 
@@ -9,6 +10,8 @@ use aya_ebpf::maps::RingBuf;
 mod call;
 #[path = "../hooks/connect.rs"]
 mod connect;
+#[path = "../exit.rs"]
+mod exit;
 #[path = "../filter.rs"]
 mod filter;
 #[path = "../hooks/open.rs"]

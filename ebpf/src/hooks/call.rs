@@ -4,13 +4,13 @@
 //! still in the saved registers at the exit; strings and bytes are read from user memory, where another thread can have
 //! changed them since, and the record says when there is one.
 
+use crate::exit::{self, Exit};
 use crate::filter::Filter;
 use crate::{BULK, URGENT};
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::macros::{map, tracepoint};
+use aya_ebpf::macros::{fexit, map, tracepoint};
 use aya_ebpf::maps::Array;
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::programs::{FExitContext, TracePointContext};
 use hostward_abi::maps::{
     BASE_CWD, CALL_DATA_BYTES, CALL_NUMBERS, CallSpec, NO_ARGUMENT, call_flag, call_when, open_class,
 };
@@ -27,39 +27,47 @@ use hostward_ebpf::{get, out, path, record, set, setting};
 #[map]
 static CALLS: Array<CallSpec> = Array::with_max_entries(CALL_NUMBERS, 0);
 
-/// `struct syscall_trace_exit`, see the open program. It runs in the caller.
+/// Attached to the exits of the calls. It runs in the caller.
 #[tracepoint]
 pub fn call(ctx: TracePointContext) -> u32 {
-    // SAFETY: the verifier checks every access; the context is as the struct says.
-    unsafe {
-        if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
-            return 0;
-        }
-        let context = ctx.as_ptr().cast::<u8>();
-        let nr: u32 = core::ptr::read_volatile(context.add(8).cast());
-        let result: i64 = core::ptr::read_volatile(context.add(16).cast());
-        let Some(spec) = CALLS.get_ptr(nr) else {
-            return 0;
-        };
-        let when = if result < 0 { call_when::FAILED } else { call_when::SUCCEEDED };
-        if get!((*spec).when) & when == 0 {
-            return 0;
-        }
-        let Some(slot) = claim() else {
-            // Whether anybody wanted it is not known, so it counts as lost.
-            if let Some(ticket) = out::attempt(get!((*spec).kind)) {
-                ticket.starve();
-            }
-            return 0;
-        };
-        let task = task::current();
-        arguments(slot, task, result);
-        if passes(slot, spec) {
-            told(slot, spec, task);
-        }
-        release(slot);
-    }
+    // SAFETY: the context is of a system call's exit.
+    unsafe { returned(exit::tracepoint(&ctx)) }
     0
+}
+
+/// The same at the return of their functions. It is verified once and attached nowhere: what is attached calls it.
+#[fexit]
+pub fn call_fexit(ctx: FExitContext) -> i32 {
+    // SAFETY: the context is of a system call's function.
+    unsafe { returned(exit::function(&ctx)) }
+    0
+}
+
+#[inline(always)]
+unsafe fn returned(exit: Exit) {
+    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+        return;
+    }
+    let Some(spec) = CALLS.get_ptr(exit.number) else {
+        return;
+    };
+    let when = if exit.result < 0 { call_when::FAILED } else { call_when::SUCCEEDED };
+    if get!((*spec).when) & when == 0 {
+        return;
+    }
+    let Some(slot) = claim() else {
+        // Whether anybody wanted it is not known, so it counts as lost.
+        if let Some(ticket) = out::attempt(get!((*spec).kind)) {
+            ticket.starve();
+        }
+        return;
+    };
+    let task = task::current();
+    arguments(slot, task, exit.result);
+    if passes(slot, spec) {
+        told(slot, spec, task, exit.flags);
+    }
+    release(slot);
 }
 
 #[inline(always)]
@@ -105,7 +113,7 @@ unsafe fn passes(slot: *mut Slot, spec: *const CallSpec) -> bool {
 }
 
 #[inline(always)]
-unsafe fn told(slot: *mut Slot, spec: *const CallSpec, task: Task) {
+unsafe fn told(slot: *mut Slot, spec: *const CallSpec, task: Task, rung: u32) {
     let flags = get!((*spec).flags);
     let fd = get!((*spec).fd);
     let file =
@@ -138,6 +146,7 @@ unsafe fn told(slot: *mut Slot, spec: *const CallSpec, task: Task) {
         return;
     };
     record::header::<Current>(header, task, kind, ticket.seq);
+    (*header).flags |= rung;
     if task.mm::<Current>().users::<Current>() > 1 {
         (*header).flags |= header_flag::SHARED_MEMORY;
     }

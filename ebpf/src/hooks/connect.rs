@@ -5,11 +5,11 @@
 //! them since. A unix name always comes from there.
 
 use crate::BULK;
-use aya_ebpf::EbpfContext;
+use crate::exit::{self, Exit};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
 use core::mem::MaybeUninit;
 use hostward_abi::record::{ConnectBody, kind};
 use hostward_ebpf::kernel::socket::{AF_INET, AF_INET6, AF_UNIX, UNIX_NAME_BYTES};
@@ -20,30 +20,41 @@ use hostward_ebpf::{out, record, setting};
 
 const EINPROGRESS: i64 = -115;
 
-/// `struct syscall_trace_exit`, see the open program. Attached to the exit of connect.
+/// Attached to the exit of connect.
 #[tracepoint]
 pub fn connect(ctx: TracePointContext) -> u32 {
-    // SAFETY: the verifier checks every access; the context is as the struct says.
-    unsafe {
-        if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
-            return 0;
-        }
-        let result: i64 = core::ptr::read_volatile(ctx.as_ptr().cast::<u8>().add(16).cast());
-        let Some(ticket) = out::attempt(kind::CONNECT) else {
-            return 0;
-        };
-        let Some(slot) = claim() else {
-            ticket.starve();
-            return 0;
-        };
-        let task = task::current();
-        let (header, body) = record::begin::<ConnectBody>(slot);
-        record::header::<Current>(header, task, kind::CONNECT, ticket.seq);
-        collect(slot, body, task, result);
-        ticket.output(&BULK, slot);
-        release(slot);
-    }
+    // SAFETY: the context is of a system call's exit.
+    unsafe { returned(exit::tracepoint(&ctx)) }
     0
+}
+
+/// The same at the return of its function. It is verified once and attached nowhere: what is attached calls it.
+#[fexit]
+pub fn connect_fexit(ctx: FExitContext) -> i32 {
+    // SAFETY: the context is of a system call's function.
+    unsafe { returned(exit::function(&ctx)) }
+    0
+}
+
+#[inline(always)]
+unsafe fn returned(exit: Exit) {
+    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+        return;
+    }
+    let Some(ticket) = out::attempt(kind::CONNECT) else {
+        return;
+    };
+    let Some(slot) = claim() else {
+        ticket.starve();
+        return;
+    };
+    let task = task::current();
+    let (header, body) = record::begin::<ConnectBody>(slot);
+    record::header::<Current>(header, task, kind::CONNECT, ticket.seq);
+    (*header).flags |= exit.flags;
+    collect(slot, body, task, exit.result);
+    ticket.output(&BULK, slot);
+    release(slot);
 }
 
 #[inline(always)]

@@ -6,12 +6,12 @@
 //! decides about a successful open, and of a failed one it is all there is.
 
 use crate::BULK;
+use crate::exit::{self, Exit};
 use crate::filter::{Filter, TEXT_AT};
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
 use core::mem::MaybeUninit;
 use hostward_abi::maps::open_class;
 use hostward_abi::record::{OpenBody, kind, open_bit, open_call};
@@ -38,30 +38,36 @@ struct Request {
     result: i64,
 }
 
-/// `struct syscall_trace_exit { struct trace_entry ent; int nr; long ret; }`, kernel/trace/trace.h;
-/// the same from 5.10 to 6.18. Attached to the exits of open, openat, openat2 and creat. It runs in
-/// the caller. Calls of 32-bit programs do not come here: the kernel leaves them out.
+/// Attached to the exits of open, openat, openat2 and creat. It runs in the caller.
 #[tracepoint]
 pub fn open(ctx: TracePointContext) -> u32 {
-    // SAFETY: the verifier checks every access; the context is as the struct says.
-    unsafe {
-        if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
-            return 0;
-        }
-        let Some(filter) = Filter::load() else {
-            return 0;
-        };
-        let task = task::current();
-        let context = ctx.as_ptr().cast::<u8>();
-        let nr: u32 = core::ptr::read_volatile(context.add(8).cast());
-        let result: i64 = core::ptr::read_volatile(context.add(16).cast());
-        let request = request(task, nr, result);
-        let class = class(request);
-        if filter.may_want(class) {
-            seen(task, filter, class, request);
-        }
-    }
+    // SAFETY: the context is of a system call's exit.
+    unsafe { returned(exit::tracepoint(&ctx)) }
     0
+}
+
+/// The same at the return of their functions. It is verified once and attached nowhere: what is attached calls it.
+#[fexit]
+pub fn open_fexit(ctx: FExitContext) -> i32 {
+    // SAFETY: the context is of a system call's function.
+    unsafe { returned(exit::function(&ctx)) }
+    0
+}
+
+#[inline(always)]
+unsafe fn returned(exit: Exit) {
+    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+        return;
+    }
+    let Some(filter) = Filter::load() else {
+        return;
+    };
+    let task = task::current();
+    let request = request(task, exit.number, exit.result);
+    let class = class(request);
+    if filter.may_want(class) {
+        seen(task, filter, class, request, exit.flags);
+    }
 }
 
 #[inline(always)]
@@ -117,7 +123,7 @@ fn class(request: Request) -> u32 {
 }
 
 #[inline(always)]
-unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request) {
+unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request, flags: u32) {
     let Some(slot) = claim() else {
         // Whether anybody wanted it is not known, so it counts as lost.
         if let Some(ticket) = out::attempt(kind::OPEN) {
@@ -144,6 +150,7 @@ unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request) {
             argument = record::append_user_str(slot, request.path);
         }
         record::header::<Current>(header, task, kind::OPEN, ticket.seq);
+        (*header).flags |= flags;
         collect(slot, body, task, root, file, request, argument);
         ticket.output(&BULK, slot);
     }

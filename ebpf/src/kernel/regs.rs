@@ -32,6 +32,16 @@ impl Registers {
         if setting!(regs_helper) != 0 { Typed::load(self.0, offset) } else { Probe::load(self.0, offset) }
     }
 
+    /// The call's number; without the bit of x86's x32, whose calls are those of 64-bit programs.
+    ///
+    /// # Safety
+    /// Self is of [`of`].
+    #[inline(always)]
+    pub unsafe fn number(self) -> u32 {
+        const X32: u32 = 0x4000_0000;
+        self.load(off!(regs_number)) as u32 & !X32
+    }
+
     /// Argument `N` of the call, 0 to 5.
     ///
     /// # Safety

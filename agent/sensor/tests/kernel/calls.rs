@@ -1,5 +1,5 @@
 //! open and connect: what a child did, compared with what the sensor tells.
-use crate::common::{Watch, argument, can_observe, named};
+use crate::common::{Watch, argument, can_observe, has_trampolines, named};
 use hostward_event::Text;
 use hostward_event::plan::OpenClass;
 use hostward_event::raw::{Endpoint, OpenCall, RawBody, RawConnect, RawEvent, RawOpen, Rung};
@@ -51,7 +51,8 @@ fn opens_are_told_with_flags_result_and_file() {
 
     let present = fs::metadata(place.join("present")).unwrap();
     let (event, read) = only(&watch, pid, "watched-dir/present");
-    assert_eq!(event.source.rung, Rung::SyscallTracepoint);
+    let rung = if has_trampolines() { Rung::Fentry } else { Rung::SyscallTracepoint };
+    assert_eq!(event.source.rung, rung);
     assert_eq!((event.task.pid, event.task.ppid), (pid, std::process::id()));
     assert_ne!(event.task.tid, pid, "the test harness opens from a thread");
     assert_eq!(read.call, OpenCall::Openat);

@@ -31,6 +31,16 @@ pub(crate) fn can_observe(test: &str) -> bool {
     false
 }
 
+/// The machine's owner says by `HOSTWARD_TRAMPOLINES` that programs at functions work on its kernel: then they must.
+pub(crate) fn has_trampolines() -> bool {
+    std::env::var_os("HOSTWARD_TRAMPOLINES").is_some()
+}
+
+/// The usual configuration, and programs at functions where they work.
+pub(crate) fn config() -> Config {
+    Config { trampolines: has_trampolines(), ..Config::default() }
+}
+
 /// Everything of every kind.
 pub(crate) fn everything() -> KernelPlan {
     KernelPlan {
@@ -66,7 +76,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(plan: &KernelPlan) -> Self {
-        Self::with(&Config::default(), plan)
+        Self::with(&config(), plan)
     }
 
     pub(crate) fn with(config: &Config, plan: &KernelPlan) -> Self {
