@@ -1,4 +1,4 @@
-//! Which package a program came with, as dpkg's own files tell.
+//! Which package a program came with, as dpkg's own files and rpm's database tell.
 //!
 //! # How it works
 //! `/var/lib/dpkg/info/PACKAGE.list` names the files of a package, `/var/lib/dpkg/status` its version, and
@@ -15,7 +15,9 @@
 //! - *Cost*: the first index of a large system reads 10 MB in 3,000 files. Not for the event path.
 //!
 //! # Not here
-//! rpm's database, apk, snap and flatpak; packages inside of containers.
+//! apk, snap and flatpak; rpm's databases before SQLite (see rpm.rs); packages inside of containers.
+
+mod rpm;
 
 use crate::read_bounded;
 use hostward_event::Text;
@@ -38,8 +40,11 @@ const DIVERSIONS: &str = "var/lib/dpkg/diversions";
 const PASSED_OVER: [&[u8]; 3] = [b"/usr/share/doc/", b"/usr/share/man/", b"/usr/share/locale/"];
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
+/// What changes with the packages.
+const STAMPED: [&str; 5] = [STATUS, INFO, DIVERSIONS, rpm::PLACES[0], rpm::PLACES[1]];
+
 /// inode, size, time of change of each file.
-type Stamp = [Option<(u64, i64, i64, u64)>; 3];
+type Stamp = [Option<(u64, i64, i64, u64)>; STAMPED.len()];
 
 /// See the module.
 #[derive(Debug)]
@@ -61,9 +66,9 @@ impl Packages {
         Self { root: root.to_owned(), seen: None, packages, files, merged, hash: RandomState::new() }
     }
 
-    /// Reads all anew if dpkg changed something since; true: it did. Costs three calls of stat(2) otherwise.
+    /// Reads all anew if packages changed since; true: they did. Costs five calls of stat(2) otherwise.
     pub fn refresh(&mut self) -> bool {
-        let stamp = [STATUS, INFO, DIVERSIONS].map(|name| {
+        let stamp = STAMPED.map(|name| {
             let stat = stat(self.root.join(name)).ok()?;
             Some((stat.st_ino, stat.st_size, stat.st_ctime, stat.st_ctime_nsec))
         });
@@ -104,6 +109,15 @@ impl Packages {
             })
         };
         self.merged = MERGED.into_iter().filter(is_link).collect();
+        self.load_dpkg();
+        self.load_rpm();
+        // Directories belong to many, and are no programs: which one is told of them is of no interest.
+        self.files.sort_unstable();
+        self.files.dedup_by_key(|(hash, _)| *hash);
+        self.files.shrink_to_fit();
+    }
+
+    fn load_dpkg(&mut self) {
         let versions = versions(&read_bounded(&self.root.join(STATUS), MAX_STATUS_BYTES).unwrap_or_default());
         let moved = read_bounded(&self.root.join(DIVERSIONS), MAX_LIST_BYTES).unwrap_or_default();
         let moved = diversions(&moved);
@@ -120,17 +134,26 @@ impl Packages {
             let told = versions.get(full).or_else(|| versions.get(name)).cloned().unwrap_or_default();
             self.packages.push(Package { name: Text::copy(name), version: told.0, architecture: told.1 });
             for path in list.split(|byte| *byte == b'\n') {
-                let is_of_interest = path.len() > 1 && !PASSED_OVER.iter().any(|dir| path.starts_with(dir));
-                if is_of_interest && self.files.len() < MAX_FILES {
+                if is_of_interest(path) && self.files.len() < MAX_FILES {
                     let moved_to = moved.get(path).filter(|(_, by)| *by != name).map(|(to, _)| *to);
                     self.files.push((self.hash_of(moved_to.unwrap_or(path)), number));
                 }
             }
         }
-        // Directories belong to many, and are no programs: which one is told of them is of no interest.
-        self.files.sort_unstable();
-        self.files.dedup_by_key(|(hash, _)| *hash);
-        self.files.shrink_to_fit();
+    }
+
+    fn load_rpm(&mut self) {
+        let root = self.root.clone();
+        rpm::installed(&root, |package, paths| {
+            let number = u32::try_from(self.packages.len()).unwrap_or(u32::MAX);
+            self.packages.push(package);
+            for path in paths.iter().filter(|path| is_of_interest(path)) {
+                if self.files.len() < MAX_FILES {
+                    self.files.push((self.hash_of(path), number));
+                }
+            }
+            self.packages.len() < MAX_PACKAGES
+        });
     }
 
     fn hash_of(&self, path: &[u8]) -> u64 {
@@ -142,6 +165,10 @@ impl Packages {
             self.hash.hash_one(path.to_vec())
         }
     }
+}
+
+fn is_of_interest(path: &[u8]) -> bool {
+    path.len() > 1 && !PASSED_OVER.iter().any(|dir| path.starts_with(dir))
 }
 
 /// Versions and architectures by name, and by `NAME:ARCHITECTURE`, of what deb-control(5) paragraphs say is installed.
