@@ -46,7 +46,7 @@ fn a_replay_gives_the_feed_byte_for_byte() -> Result<()> {
     let again = replay(&capture, &["--cost"])?;
     assert_eq!(again.stdout, first.stdout);
     let told = String::from_utf8(again.stderr)?;
-    assert!(told.contains("kernel records; ns each:") && told.contains("context: p50 "), "{told}");
+    assert!(told.contains("kernel records; ns each, less ") && told.contains("context: p50 "), "{told}");
     Ok(())
 }
 
