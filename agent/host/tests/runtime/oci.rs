@@ -47,8 +47,8 @@ fn a_container_of_runc_is_told_before_its_program_runs() {
         })
         .unwrap();
     let pid = runc.create("web-1", &bundle).unwrap();
-    let (id, path) = source.cgroup("web-1");
     let facts = source.container("web-1");
+    let (id, path) = source.cgroup("web-1");
     // It waits in runc's own code for somebody to start it.
     let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
     assert!(comm.starts_with("runc:"), "{comm}");
@@ -151,8 +151,8 @@ fn containers_of_ctr_and_of_pods_are_told_from_disk() {
     let id = format!("busy-{}", std::process::id());
     containerd.import(&space).unwrap();
     containerd.ctr(&space, &["run", "-d", "docker.io/bench/busybox:1", &id, "/bin/sleep", "600"]).unwrap();
-    let (_, path) = source.cgroup(&id);
     let facts = source.container(&id);
+    let (_, path) = source.cgroup(&id);
     assert_eq!(path, format!("/{space}/{id}"));
     assert_eq!((facts.name.to_string(), facts.runtime.to_string()), (id.clone(), "containerd".into()));
     assert_eq!(facts.command, ["/bin/sleep".into(), "600".into()]);
