@@ -11,8 +11,8 @@ pub const RUNTIME_DIR: &str = "/run/hostward";
 /// The configuration read when `--config` is not given and the file exists.
 pub const CONFIG_FILE: &str = "/etc/hostward/hostward.toml";
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; rules test: 1 another outcome; status: 1 degraded, 2 failed, 3 not running; 64 usage; 65 bad capture; \
-69 destination unreachable; 70 bug; 73 cannot write; 75 another agent runs; 77 no privilege or kernel cannot; 78 configuration or rules wrong.";
+const EXIT_CODES: &str = "Exit codes: 0 ok; status: 1 degraded, 2 failed, 3 not running; 64 usage; 65 bad capture; \
+69 destination unreachable; 70 bug; 73 cannot write; 75 another agent runs; 77 no privilege or kernel cannot; 78 configuration or rules wrong; rules test: 1 another outcome.";
 
 /// Watches this host and ships what happens to a SIEM.
 #[derive(Parser, Debug)]
