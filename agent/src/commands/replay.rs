@@ -1,20 +1,38 @@
 //! `hostward replay`: a capture through the same pipeline, printing the feed that it gives.
 
-use crate::capture::Reader;
+use crate::capture::{CaptureError, Reader};
 use crate::cli::{self, Format};
 use crate::clock::ReplayClock;
 use crate::commands::check::refused;
 use crate::commands::cost::Cost;
-use crate::config;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
 use crate::pipeline::{Effect, Pipeline};
-use crate::policy::Sources;
+use crate::policy::{Policy, Sources};
 use hostward_enrich::Enricher;
 use hostward_event::encode;
 use hostward_event::mask::Masker;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
+
+/// The pipeline of a run, on the clock of a capture.
+///
+/// # Errors
+/// [`Exit::Config`] for patterns of `[masking]` that are none.
+pub fn pipeline(config: &Config, policy: Policy) -> Result<Pipeline<ReplayClock>, Failure> {
+    let masker = Masker::new(&config.masking)
+        .map_err(|error| Failure::new(Exit::Config, format!("masking: {error}"), "mend [masking]"))?;
+    let (clock, enricher) = (ReplayClock::default(), Enricher::new(&config.enrich));
+    Ok(Pipeline::new(clock, enricher, Arc::new(policy), config.telemetry.clone(), masker))
+}
+
+/// A capture that is foreign or cut.
+pub fn damaged(capture: &Path, error: &CaptureError) -> Failure {
+    let hint = "make a capture with `hostward run --capture FILE` and let the agent stop cleanly";
+    Failure::new(Exit::BadInput, format!("{}: {error}", capture.display()), hint)
+}
 
 /// Replays; the output is the same byte for byte each time, and the same as the run's feed under
 /// the same rules and configuration.
@@ -27,19 +45,8 @@ pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
     for problem in policy.errors() {
         eprintln!("hostward: {problem}");
     }
-    let masker = Masker::new(&config.masking)
-        .map_err(|error| Failure::new(Exit::Config, format!("masking: {error}"), "mend [masking]"))?;
-    let mut pipeline = Pipeline::new(
-        ReplayClock::default(),
-        Enricher::new(&config.enrich),
-        Arc::new(policy),
-        config.telemetry.clone(),
-        masker,
-    );
-    let damaged = |error: crate::capture::CaptureError| {
-        let hint = "make a capture with `hostward run --capture FILE` and let the agent stop cleanly";
-        Failure::new(Exit::BadInput, format!("{}: {error}", args.capture.display()), hint)
-    };
+    let mut pipeline = pipeline(&config, policy)?;
+    let damaged = |error| damaged(&args.capture, &error);
     let mut reader = Reader::open(&args.capture).map_err(damaged)?;
     let mut out = Printer::default();
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -1,18 +1,15 @@
 //! `hostward rules test`: what each rule matches in a capture.
 
-use crate::capture::{CaptureError, Reader};
+use crate::capture::Reader;
 use crate::cli;
-use crate::clock::ReplayClock;
+use crate::commands::replay::{damaged, pipeline};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
-use crate::pipeline::{Effect, Pipeline};
-use crate::policy::Sources;
-use hostward_enrich::Enricher;
-use hostward_event::mask::Masker;
+use crate::pipeline::Effect;
+use crate::policy::{Policy, Sources};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Prints `COUNT RULE` for each rule that matched, by name; with `--expect` only what differs.
 ///
@@ -47,24 +44,9 @@ pub fn run(args: &cli::RulesTest) -> Result<Exit, Failure> {
     Ok(if differs { Exit::Degraded } else { Exit::Ok })
 }
 
-fn count(
-    capture: &Path,
-    policy: crate::policy::Policy,
-    config: &Config,
-) -> Result<BTreeMap<String, u64>, Failure> {
-    let damaged = |error: CaptureError| {
-        let hint = "make a capture with `hostward run --capture FILE` and let the agent stop cleanly";
-        Failure::new(Exit::BadInput, format!("{}: {error}", capture.display()), hint)
-    };
-    let masker = Masker::new(&config.masking)
-        .map_err(|error| Failure::new(Exit::Bug, format!("masking: {error}"), "please report it"))?;
-    let mut pipeline = Pipeline::new(
-        ReplayClock::default(),
-        Enricher::new(&config.enrich),
-        Arc::new(policy),
-        config.telemetry.clone(),
-        masker,
-    );
+fn count(capture: &Path, policy: Policy, config: &Config) -> Result<BTreeMap<String, u64>, Failure> {
+    let damaged = |error| damaged(capture, &error);
+    let mut pipeline = pipeline(config, policy)?;
     let mut reader = Reader::open(capture).map_err(damaged)?;
     let mut counts = BTreeMap::new();
     let mut effects = Vec::new();
