@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const OBJECTS: [&str; 4] = ["base", "sys", "net", "iter"];
+const OBJECTS: [&str; 5] = ["base", "sys", "net", "lean", "iter"];
 const TARGET: &str = "bpfel-unknown-none";
 const VARIABLES: [&str; 5] =
     ["HOSTWARD_BPF_OBJECTS", "HOSTWARD_BPF_RUSTC", "HOSTWARD_BPF_CARGO", "HOSTWARD_BPF_LINKER", "PATH"];
@@ -37,7 +37,7 @@ const NOT_INHERITED: [&str; 9] = [
 const INSTALL: &str = "\
 on Debian 12 (security suite on): apt-get install -y --no-install-recommends build-essential rustc-web cargo-web libstd-rust-web-dev-bpf
 elsewhere: rustup toolchain install nightly --component rust-src
-prebuilt objects: set HOSTWARD_BPF_OBJECTS to the directory that holds base.o, sys.o, net.o and iter.o of a release";
+prebuilt objects: set HOSTWARD_BPF_OBJECTS to the directory that holds base.o, sys.o, net.o, lean.o and iter.o of a release";
 const INSTALL_LINKER: &str = "\
 with Debian's compiler: llvm=$(ldd /usr/bin/rustc | sed -n 's/.*\\(libLLVM\\.so\\.[0-9.]*\\) =>.*/\\1/p'); major=${llvm#libLLVM.so.}; major=${major%%.*}
 RUSTFLAGS=\"-Clink-arg=-l:$llvm\" /usr/bin/cargo install bpf-linker@0.13.0 --locked --no-default-features --features llvm-$major,no-llvm-linking

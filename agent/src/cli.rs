@@ -123,6 +123,9 @@ pub struct Events {
 /// `hostward doctor`
 #[derive(Args, Debug)]
 pub struct Doctor {
+    /// Configuration file of which the programs are tried; default: as for `hostward run`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Machine-readable.
     #[arg(long)]
     pub json: bool,
@@ -313,6 +316,9 @@ pub struct RulesCheck {
     /// Files or folders of *.yaml.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Capture made by `hostward run --capture`: of it is told how many events a second each rule looks at and matches.
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
 }
 
 /// `hostward rules list`

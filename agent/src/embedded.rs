@@ -3,13 +3,20 @@
 use hostward_policy::RuleFile;
 
 /// Name and text of each file of `etc/rules.d`, in order.
-const RULES: [(&str, &[u8]); 6] = [
+const RULES: [(&str, &[u8]); 13] = [
     ("00-shared.yaml", include_bytes!("../../etc/rules.d/00-shared.yaml")),
     ("10-credentials.yaml", include_bytes!("../../etc/rules.d/10-credentials.yaml")),
     ("20-execution.yaml", include_bytes!("../../etc/rules.d/20-execution.yaml")),
     ("30-miners.yaml", include_bytes!("../../etc/rules.d/30-miners.yaml")),
     ("40-files.yaml", include_bytes!("../../etc/rules.d/40-files.yaml")),
     ("50-containers.yaml", include_bytes!("../../etc/rules.d/50-containers.yaml")),
+    ("60-escape.yaml", include_bytes!("../../etc/rules.d/60-escape.yaml")),
+    ("61-injection.yaml", include_bytes!("../../etc/rules.d/61-injection.yaml")),
+    ("62-evasion.yaml", include_bytes!("../../etc/rules.d/62-evasion.yaml")),
+    ("63-kernel.yaml", include_bytes!("../../etc/rules.d/63-kernel.yaml")),
+    ("64-tokens.yaml", include_bytes!("../../etc/rules.d/64-tokens.yaml")),
+    ("65-persistence.yaml", include_bytes!("../../etc/rules.d/65-persistence.yaml")),
+    ("66-movement.yaml", include_bytes!("../../etc/rules.d/66-movement.yaml")),
 ];
 
 /// The shipped rules.

@@ -142,6 +142,12 @@ impl<C: Clock> Pipeline<C> {
 
     /// Handles one input; what follows from it is appended to `effects`.
     pub fn handle(&mut self, input: &Input, effects: &mut Vec<Effect>) {
+        self.enrich(input, effects);
+        self.judge(effects);
+    }
+
+    /// The first half of [`Self::handle`], for a stopwatch between the two: the input gets its context.
+    pub fn enrich(&mut self, input: &Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Action(result) => self.conclude(result, effects),
             Input::Tick(now) => {
@@ -149,12 +155,16 @@ impl<C: Clock> Pipeline<C> {
                 self.summarise(self.wall(*now), *now, effects);
             }
             Input::Fact(Fact::Clock { offset_ns }) => self.clock_offset_ns = *offset_ns,
-            Input::Fact(Fact::Host(host)) => self.mint = IdMint::new(&host.machine_id, &host.boot_id),
+            Input::Fact(Fact::Host(host)) => self.mint = host.mint(),
             Input::Gap(gap) => self.counts.lost += gap.count,
             Input::Raw(_) | Input::Fact(_) => {}
         }
+        self.enricher.handle(input, &mut self.outputs);
+    }
+
+    /// The second half: rules and responses, on what the first gave.
+    pub fn judge(&mut self, effects: &mut Vec<Effect>) {
         let mut outputs = std::mem::take(&mut self.outputs);
-        self.enricher.handle(input, &mut outputs);
         for output in outputs.drain(..) {
             match output {
                 Output::Event(event) => self.observe(event, effects),
@@ -394,7 +404,10 @@ impl<C: Clock> Pipeline<C> {
             EventKind::Exit => self.telemetry.exit,
             EventKind::Connect => self.telemetry.connect,
             EventKind::ConnectionEnd => self.telemetry.connection_end,
+            EventKind::UdpSend => self.telemetry.udp,
+            EventKind::DnsQuestion | EventKind::DnsAnswer => self.telemetry.dns,
             EventKind::Cgroup => self.telemetry.cgroup,
+            EventKind::Signal => self.telemetry.signals,
             EventKind::Open => !matches!(self.telemetry.opens, Opens::None),
             // A loss or a change of the agent is always told.
             EventKind::Gap | EventKind::Agent => true,

@@ -193,18 +193,31 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     let telemetry = &config.telemetry;
     if telemetry.connect {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Connect]));
+        plan.connect_ports = None;
+        plan.scopes.remove(&EventKind::Connect);
     }
     if telemetry.connection_end {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::ConnectionEnd]));
+    }
+    if telemetry.udp {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::UdpSend]));
+    }
+    if telemetry.signals {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Signal]));
+    }
+    if telemetry.dns {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::DnsQuestion, EventKind::DnsAnswer]));
     }
     let calls = telemetry.calls();
     plan.kinds = plan.kinds.union(calls);
     // All of them are wanted, whatever rules look for.
     plan.calls.retain(|kind, _| !calls.contains(*kind));
+    plan.scopes.retain(|kind, _| !calls.contains(*kind));
     plan.environment.names.extend(telemetry.environment.iter().map(|name| Text::from(name.as_str())));
     if telemetry.opens == Opens::All {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
         plan.opens.all = OpenClass::ALL;
+        plan.scopes.remove(&EventKind::Open);
     }
 }
 

@@ -105,6 +105,7 @@ mod tests {
             body: Body::Fork,
             program: None,
             inside: None,
+            domain: None,
             partial: false,
             alert: None,
         })

@@ -13,8 +13,29 @@ pub struct KernelCount {
     pub kind: String,
     /// Events that the programs wanted to hand over.
     pub attempted: u64,
-    /// Of these, events for which the ring had no room.
+    /// Of these, events that did not reach the ring.
     pub dropped: u64,
+    /// Of these, events that were left out on purpose, under overload.
+    #[serde(default)]
+    pub sampled: u64,
+}
+
+/// What a program in the kernel missed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedCount {
+    /// What it hooks, or the program's name.
+    pub hook: String,
+    /// Runs that did not take place, as it was running already on that CPU.
+    pub missed: u64,
+}
+
+/// What a block of `[[sensor.ignore]]` left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredCount {
+    /// Its name, or its number.
+    pub block: String,
+    /// Events that the kernel did not tell for it.
+    pub events: u64,
 }
 
 /// One sink.
@@ -123,6 +144,15 @@ pub struct Report {
     pub counts: Counts,
     /// Counters of the kernel, by kind.
     pub kernel: Vec<KernelCount>,
+    /// Programs in the kernel that were not run when they should have been; empty when there are none.
+    #[serde(default)]
+    pub missed: Vec<MissedCount>,
+    /// Memory that the programs' maps take in the kernel, bytes.
+    #[serde(default)]
+    pub kernel_bytes: u64,
+    /// Events that were not told as the configuration asks, by block; empty when it has none.
+    #[serde(default)]
+    pub ignored: Vec<IgnoredCount>,
     /// Processes that the agent knows.
     pub processes: usize,
     /// Containers and pods of which facts are known, and how many events had them in time.
@@ -151,6 +181,9 @@ impl Report {
             responses: 0,
             counts: Counts::default(),
             kernel: Vec::new(),
+            missed: Vec::new(),
+            kernel_bytes: 0,
+            ignored: Vec::new(),
             processes: 0,
             context: ContextReport::default(),
             sinks: Vec::new(),
@@ -220,9 +253,15 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "rules: {}, responses: {}, processes known: {}",
-            self.rules, self.responses, self.processes
+            "rules: {}, responses: {}, processes known: {}; {} MiB of maps in the kernel",
+            self.rules,
+            self.responses,
+            self.processes,
+            self.kernel_bytes.div_ceil(1 << 20)
         )?;
+        for ignored in &self.ignored {
+            writeln!(f, "ignored by block {}: {} events", ignored.block, ignored.events)?;
+        }
         let context = &self.context;
         if context.complete + context.partial > 0 {
             writeln!(

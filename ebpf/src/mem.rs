@@ -13,7 +13,7 @@ use crate::path::Walk;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use hostward_abi::maps::{KILL_PATH_BYTES, SLOTS_PER_CPU};
+use hostward_abi::maps::{IGNORE_KEY_BYTES, KILL_PATH_BYTES, SLOTS_PER_CPU};
 use hostward_abi::record::{NAME_BYTES_MAX, RECORD_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// The cursor is masked to this before each use.
@@ -32,7 +32,11 @@ pub struct Slot {
     pub args: [u64; 8],
     /// State of the path walk and of the text scan.
     pub walk: Walk,
-    /// Key of the kill lookup.
+    /// Key of a lookup of what is ignored: length in bits, what it is, value; and a word to spare.
+    pub ignore: [u64; IGNORE_KEY_BYTES / 8 + 1],
+    /// Where the text in `key` begins, while a path is put there from its end.
+    pub text_at: u64,
+    /// Key of the kill lookup; a path that what is ignored is compared with.
     pub key: [u8; KILL_PATH_BYTES],
     /// The record. The slack lets the verifier see that an append at any masked cursor fits.
     pub record: [u8; RECORD_BYTES_MAX + SLACK],
@@ -86,6 +90,22 @@ pub fn clamped<const MAX: u64>(value: u64) -> u64 {
     out
 }
 
+/// At least one. The verifier of 6.1 learns nothing from a comparison with zero, and takes no size that may be.
+#[inline(always)]
+pub fn not_zero(value: u64) -> u64 {
+    let mut out = value;
+    // SAFETY: touches one register.
+    unsafe {
+        core::arch::asm!(
+            "if {x} > 0 goto +1",
+            "{x} = 1",
+            x = inout(reg) out,
+            options(pure, nomem),
+        );
+    }
+    out
+}
+
 /// `value`, or zero when it is negative; without a branch.
 #[inline(always)]
 pub fn positive(value: i64) -> u64 {
@@ -97,9 +117,13 @@ pub fn positive(value: i64) -> u64 {
     (value & sign) as u64
 }
 
+/// Adds without a moment in which another program could add too.
+///
+/// # Safety
+/// `counter` is in a map's value.
 #[inline(always)]
-unsafe fn add(counter: *mut u64, value: i64) {
-    // SAFETY: the caller's pointer is into a map value; the add is atomic on the CPU.
+pub unsafe fn add(counter: *mut u64, value: i64) {
+    // SAFETY: as the caller promises.
     unsafe {
         core::arch::asm!("lock *(u64 *)({p} + 0) += {v}", p = in(reg) counter, v = in(reg) value);
     }

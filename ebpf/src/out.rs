@@ -5,7 +5,7 @@
 //! the counter has given out and no record carries. `settled` follows once the event is in the ring
 //! or lost, so the reader knows which numbers it may already miss.
 
-use crate::mem::{Slot, masked};
+use crate::mem::{Slot, add, masked};
 use crate::record::seal;
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
@@ -35,6 +35,22 @@ pub unsafe fn attempt(kind: u8) -> Option<Ticket> {
     let seq = (*counter).attempted;
     (*counter).attempted = seq + 1;
     Some(Ticket { counter, seq })
+}
+
+/// Counts an event that is left out on purpose, in a row of which no record exists. Programs of several hooks share it,
+/// so nothing may come between.
+///
+/// # Safety
+/// `row` is one of those.
+#[inline(always)]
+pub unsafe fn leave_out(row: u8) {
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+        return;
+    };
+    let counter = counters.cast::<Counter>().add(masked::<{ KINDS as u64 - 1 }>(row as u64) as usize);
+    add(&raw mut (*counter).attempted, 1);
+    add(&raw mut (*counter).dropped, 1);
+    add(&raw mut (*counter).settled, 1);
 }
 
 impl Ticket {

@@ -26,11 +26,10 @@ pub unsafe fn header<A: Access>(header: *mut Header, task: Task, kind: u8, seq: 
     let cgroup = cgroup::of::<A>(task);
     (*header).cgroup_id = cgroup.id;
     (*header).flags = if cgroup.v1 { header_flag::CGROUP_V1 } else { 0 };
-    // As a string, since old kernels leave parts of the former name behind its end.
     let comm = (&raw mut (*header).comm).cast::<u64>();
     *comm = 0;
     *comm.add(1) = 0;
-    bpf_probe_read_kernel_str(comm.cast(), 16, task.comm().cast());
+    A::comm(task, comm.cast());
     cgroup
 }
 
@@ -46,6 +45,36 @@ pub unsafe fn stamp(header: *mut Header, kind: u8, seq: u64) {
     (*header).cpu = bpf_get_smp_processor_id() as u16;
     (*header).seq = seq;
     (*header).boot_ns = bpf_ktime_get_boot_ns();
+}
+
+const HEADER_WORDS: usize = size_of::<Header>() / 8;
+
+/// A header of nobody.
+///
+/// # Safety
+/// `header` is map or ring memory, or on the stack.
+#[inline(always)]
+pub unsafe fn clear_header(header: *mut Header) {
+    let words = header.cast::<u64>();
+    let mut at = 0;
+    while at < HEADER_WORDS {
+        core::ptr::write_volatile(words.add(at), 0);
+        at += 1;
+    }
+}
+
+/// Copies a header word by word.
+///
+/// # Safety
+/// As [`clear_header`], of both.
+#[inline(always)]
+pub unsafe fn copy_header(from: *const Header, to: *mut Header) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    let mut at = 0;
+    while at < HEADER_WORDS {
+        core::ptr::write_volatile(to.add(at), core::ptr::read_volatile(from.add(at)));
+        at += 1;
+    }
 }
 
 /// Where the next byte of the record goes.
@@ -99,19 +128,45 @@ pub unsafe fn append_user_str(slot: *mut Slot, text: u64) -> u16 {
     finish_str(slot, bpf_probe_read_user_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _))
 }
 
-/// As [`append_user_str`] with its NUL, so that it can be scanned after another text was appended. Nothing of an empty
+/// An argument's string: a program's own, or one that the kernel has copied.
+///
+/// # Safety
+/// `slot` is claimed.
+#[inline(always)]
+pub unsafe fn append_argument<const COPIED: bool>(slot: *mut Slot, text: u64) -> u16 {
+    if COPIED {
+        append_kernel_str::<TEXT_BYTES_MAX>(slot, text as *const u8)
+    } else {
+        append_user_str(slot, text)
+    }
+}
+
+/// As [`append_argument`] with its NUL, so that it can be scanned after another text was appended. Nothing of an empty
 /// string.
 ///
 /// # Safety
 /// `slot` is claimed.
 #[inline(always)]
-pub unsafe fn append_user_c_str(slot: *mut Slot, text: u64) -> u16 {
-    let read = bpf_probe_read_user_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _);
+pub unsafe fn append_argument_c_str<const COPIED: bool>(slot: *mut Slot, text: u64) -> u16 {
+    let read = if COPIED {
+        bpf_probe_read_kernel_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _)
+    } else {
+        bpf_probe_read_user_str(end(slot).cast(), TEXT_BYTES_MAX, text as *const _)
+    };
     if read <= 1 {
         return 0;
     }
     advance(slot, read as u64);
     read as u16
+}
+
+/// Puts a NUL behind the record's end, of which it becomes no part.
+///
+/// # Safety
+/// `slot` is claimed.
+#[inline(always)]
+pub unsafe fn terminate(slot: *mut Slot) {
+    core::ptr::write_volatile(end(slot), 0);
 }
 
 #[inline(always)]

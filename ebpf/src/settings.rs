@@ -17,7 +17,7 @@ pub static SETTINGS: Settings = Settings {
     nr_open: u32::MAX,
     nr_openat2: u32::MAX,
     nr_creat: u32::MAX,
-    reserved: 0,
+    cgroup_hierarchy: 0,
 };
 
 /// Reads one word of a global. Volatile, because the value in the object is not the one that runs;

@@ -204,6 +204,7 @@ fn event(sequence: u64) -> Arc<Event> {
         partial: false,
         program: None,
         inside: None,
+        domain: None,
         alert: None,
     })
 }

@@ -20,6 +20,11 @@ pub(crate) fn weigh(event: &Event) -> u64 {
         }
         Body::Connect(connect) => size_of_val(connect.as_ref()),
         Body::ConnectionEnd(end) => size_of_val(end.as_ref()),
+        Body::UdpSend(socket) => size_of_val(socket.as_ref()),
+        Body::Dns(dns) => {
+            let message = dns.message.as_ref();
+            size_of_val(dns.as_ref()) + message.map_or(0, |message| size_of_val(message.answers.as_slice()))
+        }
         Body::Agent(notice) => notice.message.as_bytes().len(),
         _ => 0,
     };

@@ -149,6 +149,26 @@ fn doctor_names_what_this_host_offers() -> Result<()> {
     }
     let json: serde_json::Value = serde_json::from_slice(&hostward(&["doctor", "--json"])?.stdout)?;
     assert!(json.get("checks").is_some() && json.get("ladder").is_some(), "{json}");
+
+    // What is tried is what the configuration wants.
+    let dir = tempfile::tempdir()?;
+    let of_signals = |telemetry: &str| -> Result<String> {
+        let config = dir.path().join("hostward.toml");
+        std::fs::write(&config, telemetry)?;
+        let config = config.to_str().context("a path in UTF-8")?;
+        let text = stdout(&hostward(&["doctor", "--config", config])?);
+        assert!(text.contains("cost of btf_tracepoint: nothing"), "{text}");
+        Ok(text)
+    };
+    let hooked =
+        |text: &str| text.lines().any(|line| line.contains("signal_generate") && line.contains("attached"));
+    assert!(hooked(&of_signals("[telemetry]\nsignals = true\n")?), "asked for");
+    assert!(!hooked(&of_signals("")?), "not asked for");
+    let text = of_signals("[telemetry]\nsignal = true\n")?;
+    assert!(
+        text.contains("note: tried with the embedded configuration") && text.contains("signal"),
+        "{text}"
+    );
     Ok(())
 }
 

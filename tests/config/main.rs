@@ -49,6 +49,16 @@ fn every_problem_of_a_configuration_is_told_at_once() -> Result<()> {
 }
 
 #[test]
+fn every_fault_of_what_is_to_be_ignored_is_told_with_its_block() -> Result<()> {
+    let text = "[[sensor.ignore]]\nexe = [\"mysqld\"]\nport = [0]\n\n[[sensor.ignore]]\nname = \"x\"\nevents = [\"execve\"]\n";
+    let told = refused(&CONFIG, "h.toml", text)?;
+    for fault in ["ignore 1: exe: \"mysqld\"", "ignore 1: port: 0", "ignore x: events: \"execve\""] {
+        assert!(told.contains(fault), "{fault} is missing:\n{told}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_filter_that_is_no_condition_is_refused() -> Result<()> {
     let told = refused(&CONFIG, "h.toml", "[[sink]]\ntype = \"file\"\nfilter = \"event.knid = alert\"\n")?;
     assert!(told.contains("event.knid") && told.contains("event.kind"), "{told}");

@@ -71,6 +71,13 @@ fn other_rules_can_be_tried_on_a_capture() -> Result<()> {
     let text = String::from_utf8(output.stdout)?;
     let alert = text.lines().find(|line| line.contains("\"kind\":\"alert\"")).context("an alert")?;
     assert!(alert.contains("it was tried-later") && alert.contains(&format!("\"pid\":{pid}")), "{alert}");
+
+    // The linter tells how many events a second the rule would look at, and match, of them.
+    let mut check = Command::new(binary::hostward()?);
+    let told = child::output(check.args(["rules", "check"]).arg(&rules).arg("--capture").arg(&capture))?;
+    let row = told.lines().find(|line| line.ends_with(" Tried")).with_context(|| told.clone())?;
+    let rates: Vec<f64> = row.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    ensure!(rates.len() == 2 && rates.iter().all(|rate| *rate > 0.0), "{told}");
     Ok(())
 }
 

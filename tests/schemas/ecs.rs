@@ -110,7 +110,14 @@ impl Ecs {
                     problems.push(format!("{name} is empty"));
                 }
                 for item in items {
-                    self.leaf(name, published, item, problems);
+                    match item {
+                        Value::Object(object) if published.kind == "object" => {
+                            for (key, inner) in object {
+                                self.walk(&format!("{name}.{key}"), inner, problems);
+                            }
+                        }
+                        item => self.leaf(name, published, item, problems),
+                    }
                 }
             }
             (Some(published), value) if published.array || value.is_array() => {

@@ -21,6 +21,9 @@ pub struct Setup {
     dir: TempDir,
     args: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    hosts: Option<PathBuf>,
+    prelude: String,
+    wrapper: Vec<OsString>,
 }
 
 impl Setup {
@@ -30,7 +33,14 @@ impl Setup {
     /// The directory cannot be made.
     pub fn new() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("hostward-test.").tempdir()?;
-        Ok(Self { dir, args: vec!["--quiet".into()], environment: Vec::new() })
+        Ok(Self {
+            dir,
+            args: vec!["--quiet".into()],
+            environment: Vec::new(),
+            hosts: None,
+            prelude: String::new(),
+            wrapper: Vec::new(),
+        })
     }
 
     /// A further argument of `hostward run`.
@@ -65,6 +75,29 @@ impl Setup {
         Ok(self.arg("--rules").arg(path))
     }
 
+    /// With this text as the `/etc/hosts` that it alone sees.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn hosts(mut self, text: &str) -> Result<Self> {
+        self.hosts = Some(self.write("hosts", text)?);
+        Ok(self)
+    }
+
+    /// After this shell command, which must succeed, in a mount namespace of its own.
+    #[must_use]
+    pub fn prelude(mut self, command: &str) -> Self {
+        command.clone_into(&mut self.prelude);
+        self
+    }
+
+    /// Started by this program with these arguments, which must become the agent.
+    #[must_use]
+    pub fn wrapper(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(Into::into).collect();
+        self
+    }
+
     /// Writes a file into the directory of this agent.
     ///
     /// # Errors
@@ -96,7 +129,23 @@ impl Setup {
     /// There is no binary.
     pub fn launch(self) -> Result<Agent> {
         let log = File::create(self.dir.path().join("log"))?;
-        let mut command = Command::new(binary::hostward()?);
+        let program = binary::hostward()?;
+        // Each step becomes the next, so that the child is the agent.
+        let mut line: Vec<OsString> = Vec::new();
+        if let Some(hosts) = &self.hosts {
+            let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+            line.extend(["unshare", "--mount", "sh", "-c", script].map(OsString::from));
+            line.push(hosts.into());
+        }
+        if !self.prelude.is_empty() {
+            let script = format!(r#"{{ {}; }} && exec "$@""#, self.prelude);
+            line.extend(["unshare", "--mount", "sh", "-c", &script, "sh"].map(OsString::from));
+        }
+        line.extend(self.wrapper.iter().cloned());
+        line.push(program.into());
+        let mut words = line.iter();
+        let mut command = Command::new(words.next().context("an empty command")?);
+        command.args(words);
         command.arg("run").args(&self.args);
         command.arg("--state-dir").arg(self.dir.path().join("state"));
         command.arg("--runtime-dir").arg(self.dir.path().join("run"));

@@ -49,6 +49,7 @@ pub struct Guest {
     kernel: PathBuf,
     disk: PathBuf,
     words: String,
+    counts: bool,
 }
 
 /// What a run in a guest left behind.
@@ -70,7 +71,7 @@ impl Guest {
         // Its name tells what is in it: a disk with other packages is another one.
         let name = format!("bookworm-root+{}", PACKAGES.join("+"));
         let root = made(&cache, &name, "build-rootfs.sh", &[&["bookworm", "DIR"], &PACKAGES[..]].concat())?;
-        Ok(Self { kernel, disk: root.join("disk.img"), words: String::new() })
+        Ok(Self { kernel, disk: root.join("disk.img"), words: String::new(), counts: false })
     }
 
     /// The same disk with the kernel of another Debian.
@@ -88,6 +89,12 @@ impl Guest {
     #[must_use]
     pub fn kernel_words(self, words: &str) -> Self {
         Self { words: words.to_owned(), ..self }
+    }
+
+    /// With one processor, whose clocks count its instructions: one is a nanosecond.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { counts: true, ..self }
     }
 
     /// Boots, runs `script` in a directory with `files`, and shuts down. What the script writes into `$OUT`
@@ -108,6 +115,12 @@ impl Guest {
         command.arg(place::shared("vm/run-guest.sh")).args([&self.kernel, &self.disk, &share]);
         command.arg(dir.path().join("out")).arg(limit_s.to_string());
         command.env("RETRY", "1").env("APPEND", &self.words);
+        if self.counts {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let dirs = [place::checkout().join("tests/vm/counting")].into_iter();
+            command.env("PATH", std::env::join_paths(dirs.chain(std::env::split_paths(&path)))?);
+            command.env("SMP", "1");
+        }
         let output = command.output().context("bash")?;
         let code = output.status.code().context("a signal ended the guest's script")?;
         if code == 125 {

@@ -45,13 +45,14 @@ fn named(test: &str, mode: &str, kernel_words: &str) -> Result<()> {
         ran.log()
     );
     let feed = Feed::new(&ran.path()).records()?;
-    containers_are_named(&ran, &feed, mode)?;
+    containers_are_named(&ran, &feed)?;
+    cgroups_are_told(&ran, &feed)?;
     host_processes_are_named(&feed)?;
     workloads_are_listed(&ran)
 }
 
 /// Every event of the containers has its owner when it is first sent; of a sandbox when it is known.
-fn containers_are_named(ran: &Ran, feed: &[Record], mode: &str) -> Result<()> {
+fn containers_are_named(ran: &Ran, feed: &[Record]) -> Result<()> {
     let [sandbox, stays] = [ran.file("sandbox")?, ran.file("stays")?];
     let of = |id: &str| feed.iter().filter(|record| record.text("container.id") == Some(id.trim())).collect();
     let (of_sandbox, of_stays): (Vec<&Record>, Vec<&Record>) = (of(&sandbox), of(&stays));
@@ -78,12 +79,24 @@ fn containers_are_named(ran: &Ran, feed: &[Record], mode: &str) -> Result<()> {
         in_pod(record).with_context(|| format!("{record:#?}"))?;
     }
     for record in of_stays.into_iter().chain(of_short) {
-        in_pod(record).and_then(|()| in_container(record, mode)).with_context(|| format!("{record:#?}"))?;
+        in_pod(record).and_then(|()| in_container(record)).with_context(|| format!("{record:#?}"))?;
     }
     let status: Value = serde_json::from_str(&ran.file("status.json")?)?;
     let count = |name: &str| status["context"][name].as_u64();
     let told = count("partial") == Some(u64::try_from(late)?) && count("complete") > Some(0);
     ensure!(told, "{late} events were partial, and the status has {}", status["context"]);
+    Ok(())
+}
+
+/// The making of the container's own directory, once, whichever hierarchies there are.
+fn cgroups_are_told(ran: &Ran, feed: &[Record]) -> Result<()> {
+    let scope = format!("/cri-containerd-{}.scope", ran.file("stays")?.trim());
+    let of = |record: &&Record| {
+        let path = record.text("hostward.cgroup.changed.path");
+        record.is("cgroup_created") && path.is_some_and(|path| path.ends_with(&scope))
+    };
+    let count = feed.iter().filter(of).count();
+    ensure!(count == 1, "{count} events of the making of {scope}");
     Ok(())
 }
 
@@ -108,15 +121,13 @@ fn in_pod(record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn in_container(record: &Record, mode: &str) -> Result<()> {
+fn in_container(record: &Record) -> Result<()> {
     ensure!(record.text("container.image.name") == Some("docker.io/bench/busybox"), "the image");
     ensure!(record.texts("container.image.tag") == ["1"], "the image's tag");
     ensure!(record.text("container.labels.tier") == Some("front"), "the container's labels");
     let path = record.text("hostward.cgroup.path").unwrap_or_default();
     let scope = format!("cri-containerd-{}.scope", record.text("container.id").unwrap_or_default());
-    // On v1 the last name may be all: it tells the container, so the host is not asked for the rest.
-    let whole = mode == "v1" || path.starts_with("/kubepods.slice/");
-    ensure!(whole && path.ends_with(&scope), "the cgroup's path");
+    ensure!(path.starts_with("/kubepods.slice/") && path.ends_with(&scope), "the cgroup's path");
     Ok(())
 }
 

@@ -29,7 +29,7 @@ done
 # --- the agent, installed beside it (by apt, which takes longer, it is in life.sh). Emulated, containerd takes ten
 # times as long to answer: so long may it take, and events wait.
 mkdir -p /etc/hostward/conf.d
-printf '[enrich]\ncontext_wait_ms = 20000\n[runtime]\ntimeout_ms = 20000\n' > /etc/hostward/conf.d/emulated.toml
+printf '[enrich]\ncontext_wait_ms = 20000\n[runtime]\ntimeout_ms = 20000\n[telemetry]\ncgroup = true\n' > /etc/hostward/conf.d/emulated.toml
 must "dpkg installs" dpkg --install hostward.deb
 must "the service becomes active" soon systemctl is-active $unit
 source_is_ok() { hostward workloads --json | tr -d ' \n' | grep -q '"source":"cri","at":"/run/containerd/containerd.sock","state":"ok"'; }

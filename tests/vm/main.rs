@@ -8,6 +8,8 @@ mod containers;
 #[cfg(test)]
 mod kernels;
 #[cfg(test)]
+mod lean;
+#[cfg(test)]
 mod life;
 
 use anyhow::{Context, Result, ensure};

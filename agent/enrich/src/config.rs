@@ -27,6 +27,8 @@ pub struct Config {
     pub program_wait_ms: u32,
     /// Files of programs of which hash and package are kept. About 300 bytes each.
     pub max_programs: NonZeroUsize,
+    /// Addresses of which the name is remembered that a process asked DNS for. About 200 bytes each.
+    pub max_domains: NonZeroUsize,
     /// Events that wait at the same time, of all containers, and of all programs; at the bound those that wait
     /// longest go out.
     pub max_held_events: NonZeroUsize,
@@ -48,6 +50,7 @@ impl Default for Config {
             context_wait_ms: 2_000,
             program_wait_ms: 500,
             max_programs: bound(16_384),
+            max_domains: bound(16_384),
             max_held_events: bound(16_384),
             root_lookups: false,
         }

@@ -1,16 +1,17 @@
 //! The one entry: inputs in, events and lookups out.
 
+use crate::domains::Domains;
 use crate::image::{Birth, Identity};
 use crate::owners::Owners;
 use crate::programs::Programs;
 use crate::table::{Table, Who};
 use crate::workload::{Place, Workloads, is_root};
 use crate::{Config, Output, Stats};
-use hostward_event::event::{Body, Event, Surroundings};
+use hostward_event::event::{Body, Event, Signal, Surroundings};
 use hostward_event::fact::{Fact, Input, Lookup, Notice, SeedProcess};
 use hostward_event::plan::EnvironmentPlan;
 use hostward_event::process::Process;
-use hostward_event::raw::{Gap, RawBody, RawEvent, RawTask};
+use hostward_event::raw::{Endpoint, Gap, RawBody, RawEvent, RawSignal, RawTask};
 use hostward_event::workload::Workload;
 use hostward_event::{EventId, EventKind, IdMint, Text};
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub struct Enricher {
     pub(crate) workloads: Workloads,
     pub(crate) owners: Owners,
     pub(crate) programs: Programs,
+    domains: Domains,
     around: Arc<Surroundings>,
     clock_offset_ns: i64,
     sequence: u64,
@@ -42,6 +44,7 @@ impl Enricher {
             workloads: Workloads::new(config.max_cgroups, config.max_containers),
             owners: Owners::new(config),
             programs: Programs::new(config),
+            domains: Domains::new(config.max_domains),
             around: Arc::default(),
             clock_offset_ns: 0,
             sequence: 0,
@@ -144,7 +147,7 @@ impl Enricher {
         self.advance(at_ns, out);
         let (who, body) = match &raw.body {
             RawBody::Fork { parent_start_boot_ns, vpid, pid_ns } => {
-                let parent = Identity::new(task.ppid, *parent_start_boot_ns);
+                let parent = Identity::new(&self.table.mint, task.ppid, *parent_start_boot_ns);
                 let workload = self.place_of_task(task, parent, at_ns, out);
                 let birth = Birth { vpid: *vpid, pid_ns: *pid_ns };
                 (self.table.fork(task, *parent_start_boot_ns, birth, workload, at_ns), Body::Fork)
@@ -154,7 +157,7 @@ impl Enricher {
                 (self.table.exec(task, exec, workload, at_ns), Body::Exec { killed: exec.killed })
             }
             RawBody::Exit { status, utime_ns, stime_ns, usage } => {
-                let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
+                let workload = self.place_of_task(task, Identity::of(&self.table.mint, task), at_ns, out);
                 let body =
                     Body::Exit { status: *status, utime_ns: *utime_ns, stime_ns: *stime_ns, usage: *usage };
                 (self.table.exit(task, workload, at_ns), body)
@@ -162,28 +165,43 @@ impl Enricher {
             RawBody::Open(open) => (self.act(task, at_ns, out), Body::Open(open.clone())),
             RawBody::Cgroup(change) => {
                 if change.removed {
-                    self.workloads.gone(change.id, at_ns);
+                    self.workloads.gone(change.id, change.v1, at_ns);
                 } else {
-                    self.workloads.made(change.id, &change.path);
+                    self.workloads.made(change.id, change.v1, &change.path);
                 }
                 (self.act(task, at_ns, out), Body::Cgroup(change.clone()))
             }
             RawBody::Connect(connect) => (self.act(task, at_ns, out), Body::Connect(connect.clone())),
             RawBody::ConnectionEnd(end) if !end.owned => {
-                let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);
-                let mut event = self.made(id, at_ns, Body::ConnectionEnd(end.clone()), None);
-                event.created_ns = self.wall_ns(source.received_boot_ns);
-                event.source = Some(*source);
-                out.push(Output::Event(Arc::new(event)));
+                self.unowned(raw, Body::ConnectionEnd(end.clone()), out);
                 return;
             }
+            RawBody::Dns(dns) if !dns.owned => {
+                self.unowned(raw, Body::Dns(dns.clone()), out);
+                return;
+            }
+            RawBody::Dns(dns) => {
+                let workload = self.place_of_task(task, Identity::of(&self.table.mint, task), at_ns, out);
+                self.domains.learn(dns, &workload, at_ns);
+                // An answer's task is as it was when it asked.
+                let who = match dns.answer {
+                    true => self.table.recall(task, workload, at_ns),
+                    false => self.table.act(task, workload, at_ns),
+                };
+                (who, Body::Dns(dns.clone()))
+            }
+            RawBody::UdpSend(socket) => (self.act(task, at_ns, out), Body::UdpSend(socket.clone())),
             RawBody::ConnectionEnd(end) => {
-                let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
+                let workload = self.place_of_task(task, Identity::of(&self.table.mint, task), at_ns, out);
                 (self.table.recall(task, workload, at_ns), Body::ConnectionEnd(end.clone()))
             }
             RawBody::Call(call) => (self.act(task, at_ns, out), Body::Call(call.clone())),
+            RawBody::Signal(sent) => {
+                (self.act(task, at_ns, out), Body::Signal(Box::new(self.signal(sent, at_ns))))
+            }
         };
         let Who { process, lineage, session_leader } = who;
+        let domain = self.domain(&body, &process.workload, at_ns);
         let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);
         self.sequence += 1;
         let event = Event {
@@ -200,6 +218,7 @@ impl Enricher {
             body,
             program: None,
             inside: None,
+            domain,
             partial: false,
             alert: None,
         };
@@ -207,8 +226,46 @@ impl Enricher {
         self.deliver(event, at_ns, out);
     }
 
+    /// A record of which nobody knows whose it is.
+    fn unowned(&mut self, raw: &RawEvent, body: Body, out: &mut Vec<Output>) {
+        let (source, at_ns) = (&raw.source, raw.source.boot_ns);
+        let id = self.table.mint.event(raw.kind(), source.cpu, source.seq, at_ns);
+        let mut event = self.made(id, at_ns, body, None);
+        event.created_ns = self.wall_ns(source.received_boot_ns);
+        event.source = Some(*source);
+        out.push(Output::Event(Arc::new(event)));
+    }
+
+    /// The name of the far end, by what was asked for before.
+    fn domain(&self, body: &Body, workload: &Workload, at_ns: u64) -> Option<Text> {
+        let (socket, at_ns) = match body {
+            Body::Connect(socket) | Body::UdpSend(socket) => (socket.as_ref(), at_ns),
+            Body::ConnectionEnd(end) => {
+                (&end.socket, at_ns.saturating_sub(end.duration_ns.unwrap_or_default()))
+            }
+            Body::Call(call) => (call.socket.as_deref()?, at_ns),
+            _ => return None,
+        };
+        match &socket.remote {
+            Some(Endpoint::Ip(address)) => self.domains.name(address.ip(), workload, at_ns),
+            _ => None,
+        }
+    }
+
+    /// Who the signal is sent to, as far as the table knows.
+    fn signal(&self, sent: &RawSignal, at_ns: u64) -> Signal {
+        let target = Identity::new(&self.table.mint, sent.target_pid, sent.target_start_boot_ns);
+        let known = self.table.as_it_was(target, at_ns);
+        let entity_id = || self.table.mint.entity(sent.target_pid, sent.target_start_boot_ns);
+        Signal {
+            sent: sent.clone(),
+            target_entity_id: known.map_or_else(entity_id, |known| known.entity_id),
+            target_path: known.map_or(Text::EMPTY, |known| known.path.clone()),
+        }
+    }
+
     fn act(&mut self, task: &RawTask, at_ns: u64, out: &mut Vec<Output>) -> Who {
-        let workload = self.place_of_task(task, Identity::of(task), at_ns, out);
+        let workload = self.place_of_task(task, Identity::of(&self.table.mint, task), at_ns, out);
         self.table.act(task, workload, at_ns)
     }
 
@@ -245,7 +302,10 @@ impl Enricher {
         if self.root_lookups {
             self.ask(Lookup::CgroupPath { cgroup_id: cgroup.id, pid, start_boot_ns }, out);
         }
-        let known = self.table.workload(Identity::of(task)).filter(|known| is_root(known.cgroup.id));
+        let known = self
+            .table
+            .workload(Identity::of(&self.table.mint, task))
+            .filter(|known| is_root(known.cgroup.id));
         match known {
             Some(known) => known.clone(),
             None => self.workloads.place(cgroup, at_ns).workload,
@@ -278,7 +338,7 @@ impl Enricher {
         match fact {
             Fact::Clock { offset_ns } => self.clock_offset_ns = *offset_ns,
             Fact::Host(host) => {
-                self.table.mint = IdMint::new(&host.machine_id, &host.boot_id);
+                self.table.mint = host.mint();
                 Arc::make_mut(&mut self.around).host = host.clone();
             }
             Fact::Agent(agent) => Arc::make_mut(&mut self.around).agent = agent.clone(),
@@ -287,7 +347,7 @@ impl Enricher {
             Fact::Process(seed) => self.seed(seed, out),
             Fact::CgroupPath { cgroup_id, path, pid, start_boot_ns } => {
                 self.answers += 1;
-                self.learn_path(*cgroup_id, path, Identity::new(*pid, *start_boot_ns));
+                self.learn_path(*cgroup_id, path, Identity::new(&self.table.mint, *pid, *start_boot_ns));
             }
             Fact::Programs { files, names } => self.learn_programs(*files, *names),
             Fact::Program { key, pid, start_boot_ns, facts, keep } => {
@@ -323,7 +383,7 @@ impl Enricher {
                 let task = RawTask { pid: seed.pid, start_boot_ns: seed.start_boot_ns, ..RawTask::default() };
                 self.settle(place, &task, out)
             } else {
-                self.learn_path(seed.cgroup.id, &seed.cgroup_path, Identity::new(0, 0));
+                self.learn_path(seed.cgroup.id, &seed.cgroup_path, Identity::new(&self.table.mint, 0, 0));
                 self.workloads.place(&seed.cgroup, 0).workload
             }
         };
@@ -386,6 +446,7 @@ impl Enricher {
             body,
             program: None,
             inside: None,
+            domain: None,
             partial: false,
             alert: None,
         }

@@ -5,26 +5,24 @@ use hostward_event::plan::EnvironmentPlan;
 use hostward_event::process::Process;
 use hostward_event::raw::{Credentials, FileType, RawExec, RawTask};
 use hostward_event::workload::Workload;
-use hostward_event::{EntityId, Text};
+use hostward_event::{EntityId, IdMint, Text};
 use std::sync::Arc;
-
-/// /proc tells starts in ticks of 10 ms; see `hostward_event::ids`.
-const START_TICK_NS: u64 = 10_000_000;
 
 /// Which process: a pid is used again, a pid with its start is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub pid: u32,
-    pub start_tick: u64,
+    /// In the unit in which ids tell starts apart.
+    pub start: u64,
 }
 
 impl Identity {
-    pub(crate) const fn new(pid: u32, start_boot_ns: u64) -> Self {
-        Self { pid, start_tick: start_boot_ns / START_TICK_NS }
+    pub(crate) const fn new(mint: &IdMint, pid: u32, start_boot_ns: u64) -> Self {
+        Self { pid, start: mint.start(start_boot_ns) }
     }
 
-    pub(crate) const fn of(task: &RawTask) -> Self {
-        Self::new(task.pid, task.start_boot_ns)
+    pub(crate) const fn of(mint: &IdMint, task: &RawTask) -> Self {
+        Self::new(mint, task.pid, task.start_boot_ns)
     }
 }
 

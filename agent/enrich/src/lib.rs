@@ -50,6 +50,7 @@ mod backlog;
 mod bounded;
 mod claims;
 mod config;
+mod domains;
 mod enricher;
 mod hold;
 mod image;

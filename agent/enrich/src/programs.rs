@@ -8,7 +8,7 @@ use crate::bounded::Bounded;
 use crate::{Config, Enricher, Output};
 use foldhash::quality::RandomState;
 use hostward_event::event::{Body, Event};
-use hostward_event::fact::Lookup;
+use hostward_event::fact::{Lookup, Notice};
 use hostward_event::process::{Process, UserTable};
 use hostward_event::program::{ProgramFacts, ProgramKey};
 use hostward_event::registry::Awaited;
@@ -32,12 +32,14 @@ struct Known {
 }
 
 /// An exec whose file was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
     event: EventId,
     process: EntityId,
     pid: u32,
     start_boot_ns: u64,
+    /// It went out already, of this process: the answer is told by an event of its own.
+    sent: Option<Arc<Process>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +70,9 @@ pub(crate) struct Programs {
     backlog: Backlog,
     /// Execs that went out before their file was read.
     pub(crate) late: u64,
+    /// Those of them whose answer may still come.
+    outstanding: usize,
+    max_outstanding: usize,
 }
 
 impl Programs {
@@ -85,6 +90,8 @@ impl Programs {
             nameless: HashMap::new(),
             backlog: Backlog::new(config.max_held_events.get(), config.program_wait_ms),
             late: 0,
+            outstanding: 0,
+            max_outstanding: config.max_held_events.get(),
         }
     }
 
@@ -103,7 +110,7 @@ impl Programs {
         }
         let (pid, start_boot_ns) = (process.pid, process.start_boot_ns);
         let key = key.detached();
-        let asked = Asked { event: event.id, process: process.entity_id, pid, start_boot_ns };
+        let asked = Asked { event: event.id, process: process.entity_id, pid, start_boot_ns, sent: None };
         self.asked.entry(key.clone()).or_default().push(asked);
         self.pending.insert(event.id, key.clone());
         Some(Lookup::Program {
@@ -165,7 +172,7 @@ impl Programs {
         is_exec && self.waits && (self.pending.contains_key(&event.id) || self.nameless(event).is_some())
     }
 
-    /// It goes out: nothing is waited for any longer.
+    /// It goes out: nothing is waited for any longer. An answer that still comes is told by an `update`.
     fn give_up(&mut self, event: &Event) {
         if !matches!(event.body, Body::Exec { .. }) {
             return;
@@ -173,11 +180,15 @@ impl Programs {
         self.answered.remove(&event.id);
         if let Some(key) = self.pending.remove(&event.id) {
             self.late += 1;
-            if let Some(list) = self.asked.get_mut(&key) {
-                list.retain(|asked| asked.event != event.id);
-                if list.is_empty() {
-                    self.asked.remove(&key);
-                }
+            let may_follow = self.outstanding < self.max_outstanding;
+            let asked = self.asked.get_mut(&key);
+            if may_follow
+                && let Some(asked) = asked.into_iter().flatten().find(|asked| asked.event == event.id)
+            {
+                asked.sent.clone_from(&event.process);
+                self.outstanding += 1;
+            } else {
+                self.forget(&key, event.id);
             }
         }
         if let Some(id) = self.nameless(event) {
@@ -186,6 +197,15 @@ impl Programs {
                 (named.pending, named.tries) = (false, named.tries.saturating_add(1));
             }
             self.nameless.remove(&id);
+        }
+    }
+
+    fn forget(&mut self, key: &ProgramKey, event: EventId) {
+        if let Some(list) = self.asked.get_mut(key) {
+            list.retain(|asked| asked.event != event);
+            if list.is_empty() {
+                self.asked.remove(key);
+            }
         }
     }
 
@@ -290,13 +310,31 @@ impl Enricher {
         if !rest.is_empty() {
             programs.asked.insert(key.clone(), rest);
         }
+        let (late, answered): (Vec<Asked>, Vec<Asked>) =
+            answered.into_iter().partition(|asked| asked.sent.is_some());
+        programs.outstanding -= late.len();
         for asked in &answered {
             programs.pending.remove(&asked.event);
             programs.answered.insert(asked.event, facts.clone());
         }
+        for asked in late.into_iter().filter(|_| !facts.is_empty()) {
+            self.update_program(asked, facts.clone(), out);
+        }
         for asked in answered {
             self.release_program(asked.process, false, out);
         }
+    }
+
+    /// Tells what was read of a program after its exec had gone out.
+    fn update_program(&mut self, asked: Asked, facts: Arc<ProgramFacts>, out: &mut Vec<Output>) {
+        let message =
+            Text::from_static("the executable's hash and package are known now; its exec was sent without");
+        let now_ns = self.now_ns();
+        let notice = Notice { action: Text::from_static("update"), message, success: true, boot_ns: now_ns };
+        let id = self.table.mint.derived(asked.event, b"update");
+        let mut event = self.made(id, now_ns, Body::Agent(notice), asked.sent);
+        event.program = Some(facts);
+        out.push(Output::Event(Arc::new(event)));
     }
 
     /// The answer to a question for the names in a container.

@@ -68,6 +68,8 @@ struct Stored<'a> {
     program: Option<&'a ProgramFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inside: Option<Inside<&'a Text>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<&'a Text>,
     alert: Option<&'a Alert>,
     users: BTreeMap<u32, &'a Text>,
     groups: BTreeMap<u32, &'a Text>,
@@ -111,6 +113,8 @@ struct Loaded {
     program: Option<Arc<ProgramFacts>>,
     #[serde(default)]
     inside: Option<Inside<Text>>,
+    #[serde(default)]
+    domain: Option<Text>,
     #[serde(default)]
     alert: Option<Arc<Alert>>,
     #[serde(default)]
@@ -195,6 +199,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), EncodeFailure> {
             .inside
             .as_deref()
             .map(|names| Inside { users: named(&uids, &names.users), groups: named(&gids, &names.groups) }),
+        domain: event.domain.as_ref(),
         alert: event.alert.as_deref(),
         users: named(&uids, &event.around.users.users),
         groups: named(&gids, &event.around.users.groups),
@@ -250,6 +255,7 @@ pub fn decode(record: &[u8]) -> Result<Event, DecodeFailure> {
         body: loaded.body,
         program: loaded.program,
         inside: loaded.inside.map(|Inside { users, groups }| Arc::new(UserTable { users, groups })),
+        domain: loaded.domain,
         partial: loaded.partial,
         alert: loaded.alert,
     })

@@ -3,8 +3,10 @@
 use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, DomainTable, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
-use crate::raw::{Gap, RawCall, RawCgroupChange, RawConnect, RawConnectionEnd, RawOpen, Source, Usage};
-use crate::{EventId, EventKind, Text};
+use crate::raw::{
+    Gap, RawCall, RawCgroupChange, RawConnect, RawConnectionEnd, RawDns, RawOpen, RawSignal, Source, Usage,
+};
+use crate::{EntityId, EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -50,14 +52,31 @@ pub enum Body {
     Connect(Box<RawConnect>),
     /// See [`RawConnectionEnd`].
     ConnectionEnd(Box<RawConnectionEnd>),
+    /// The first send to an address.
+    UdpSend(Box<RawConnect>),
+    /// See [`RawDns`].
+    Dns(Box<RawDns>),
     /// See [`RawCgroupChange`].
     Cgroup(RawCgroupChange),
     /// See [`RawCall`].
     Call(Box<RawCall>),
+    /// See [`Signal`].
+    Signal(Box<Signal>),
     /// Lost events.
     Gap(Gap),
     /// About the agent.
     Agent(Notice),
+}
+
+/// A signal, and what is known of the process that it is sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Signal {
+    /// As the kernel told it.
+    pub sent: RawSignal,
+    /// Stable id of the target.
+    pub target_entity_id: EntityId,
+    /// Path of the target's program; empty where it is not known.
+    pub target_path: Text,
 }
 
 /// One event. Immutable once made, shared by `Arc`.
@@ -88,6 +107,8 @@ pub struct Event {
     /// Names of users and groups as the process's container has them, by the ids that the kernel tells; none: not
     /// known, or in no container.
     pub inside: Option<Arc<UserTable>>,
+    /// Name that the far end's address was the answer to when a process last asked; none: nobody asked, or nobody saw it.
+    pub domain: Option<Text>,
     /// What happened.
     pub body: Body,
     /// It went out before its container was known.
@@ -106,8 +127,11 @@ impl Event {
             Body::Open(_) => EventKind::Open,
             Body::Connect(_) => EventKind::Connect,
             Body::ConnectionEnd(_) => EventKind::ConnectionEnd,
+            Body::UdpSend(_) => EventKind::UdpSend,
+            Body::Dns(dns) => dns.kind(),
             Body::Cgroup(_) => EventKind::Cgroup,
             Body::Call(call) => call.kind,
+            Body::Signal(_) => EventKind::Signal,
             Body::Gap(_) => EventKind::Gap,
             Body::Agent(_) => EventKind::Agent,
         }

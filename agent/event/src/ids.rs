@@ -7,7 +7,7 @@ use std::io::Write;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// /proc/PID/stat tells a start in clock ticks of 10 ms (USER_HZ is 100 on every Linux port we
-/// build for), the kernel in ns. Ids are made from the coarser of both so that they agree.
+/// build for), the kernel's own records in ns.
 const START_TICK_NS: u64 = 10_000_000;
 
 macro_rules! id {
@@ -49,8 +49,23 @@ id! {
 
 id! {
     /// `process.entity_id`: hash of machine id, boot id, pid and start time; an agent that
-    /// restarts computes the same.
+    /// restarts computes the same. See [`Starts`] for when two processes may have one.
     EntityId
+}
+
+/// How starts of processes are told apart.
+///
+/// An id must come out the same from every source that tells the process, after a restart too, so it
+/// is made from what the coarsest source knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Starts {
+    /// By the clock ticks of /proc, which tells the living processes where the kernel has no task
+    /// iterator. A pid that is used again within one tick repeats its id.
+    #[default]
+    Ticks,
+    /// By the kernel's ns, which all sources tell. No id is repeated: two processes of one pid do not
+    /// start in one ns.
+    Exact,
 }
 
 /// The seed of a real machine has 80 bytes, and what is hashed with it 50; a rule's name may be longer.
@@ -60,12 +75,29 @@ const ON_STACK_BYTES: usize = 240;
 #[derive(Clone, Debug)]
 pub struct IdMint {
     seed: Vec<u8>,
+    starts: Starts,
 }
 
 impl IdMint {
-    /// `machine_id` and `boot_id` as the host tells them.
+    /// `machine_id` and `boot_id` as the host tells them; starts count in ticks.
     pub fn new(machine_id: &str, boot_id: &str) -> Self {
-        Self { seed: format!("hostward\0{machine_id}\0{boot_id}\0").into_bytes() }
+        let seed = format!("hostward\0{machine_id}\0{boot_id}\0").into_bytes();
+        Self { seed, starts: Starts::Ticks }
+    }
+
+    /// The same with other starts.
+    #[must_use]
+    pub const fn with_starts(mut self, starts: Starts) -> Self {
+        self.starts = starts;
+        self
+    }
+
+    /// A start in the unit in which ids tell starts apart: with the pid it says which process.
+    pub const fn start(&self, start_boot_ns: u64) -> u64 {
+        match self.starts {
+            Starts::Ticks => start_boot_ns / START_TICK_NS,
+            Starts::Exact => start_boot_ns,
+        }
     }
 
     fn hash(&self, domain: &str, parts: &[u64], tail: &[u8]) -> u128 {
@@ -94,7 +126,11 @@ impl IdMint {
 
     /// The id of a process.
     pub fn entity(&self, pid: u32, start_boot_ns: u64) -> EntityId {
-        EntityId(self.hash("process", &[u64::from(pid), start_boot_ns / START_TICK_NS], b""))
+        let domain = match self.starts {
+            Starts::Ticks => "process",
+            Starts::Exact => "process by ns",
+        };
+        EntityId(self.hash(domain, &[u64::from(pid), self.start(start_boot_ns)], b""))
     }
 
     /// The id of an event of the ring.
@@ -122,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn exact_starts_tell_a_pid_apart_that_is_used_again_within_a_tick() {
+        let ticks = IdMint::new("m", "b");
+        let exact = ticks.clone().with_starts(Starts::Exact);
+        assert_eq!(ticks.entity(7, 123_450_000_001), ticks.entity(7, 123_450_000_002));
+        assert_ne!(exact.entity(7, 123_450_000_001), exact.entity(7, 123_450_000_002));
+        assert_eq!(exact.entity(7, 123_450_000_001), exact.entity(7, 123_450_000_001));
+        // A start in ns that is as large as one in ticks does not make the same id.
+        assert_ne!(exact.entity(7, 12_345), ticks.entity(7, 123_450_000_000));
+    }
+
+    #[test]
     fn ids_are_those_of_every_version_before() {
         let mint = IdMint::new("0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-0123-456789abcdef");
         let event = mint.event(EventKind::Exec, 3, 4, 5);
@@ -133,6 +180,7 @@ mod tests {
             mint.derived(event, &[b'r'; 400]).to_string(),
             long.entity(7, 8).to_string(),
             long.derived(event, b"rule").to_string(),
+            mint.with_starts(Starts::Exact).entity(7, 123_456_789_012).to_string(),
         ];
         let known = [
             "f60d3d7e69d8387d0136022953bb0753",
@@ -141,6 +189,7 @@ mod tests {
             "9508d6592e2e0c6e64607a52a5110107",
             "14afae07bb851439b942634fa65fe3cd",
             "66746e7b29d25f2fd61890ac66e2adc2",
+            "8e61e90628ad51b83b2ba57eafdc5d0c",
         ];
         assert_eq!(ids, known, "a receiver joins what two versions sent");
     }

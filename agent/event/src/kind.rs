@@ -238,6 +238,14 @@ kinds! {
     ExecveatFailed = 109, "execveat";
     /// A TCP connection ended.
     ConnectionEnd = 112, "connection_end";
+    /// A process sends UDP to an address for the first time.
+    UdpSend = 113, "udp_send";
+    /// A DNS question left.
+    DnsQuestion = 114, "dns_question";
+    /// A DNS answer arrived.
+    DnsAnswer = 115, "dns_answer";
+    /// A process sent another one a signal.
+    Signal = 116, "signal";
 }
 
 impl EventKind {

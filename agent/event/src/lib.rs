@@ -28,10 +28,11 @@ pub mod program;
 pub mod raw;
 pub mod redact;
 pub mod registry;
+pub mod scope;
 pub mod text;
 pub mod workload;
 
 pub use event::{Alert, Event};
-pub use ids::{EntityId, EventId, IdMint};
+pub use ids::{EntityId, EventId, IdMint, Starts};
 pub use kind::{EventKind, KindSet};
 pub use text::Text;

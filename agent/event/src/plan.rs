@@ -2,6 +2,7 @@
 //! sensor. A plan is a superset of what rules and telemetry want: the kernel never drops an event
 //! that user space would have matched.
 
+use crate::scope::Scope;
 use crate::{EventKind, KindSet, Text};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -127,6 +128,11 @@ pub struct KernelPlan {
     pub opens: OpenPlan,
     /// Which calls of the kinds of [`crate::call`]; a kind that is not here is wanted whole.
     pub calls: BTreeMap<EventKind, CallPlan>,
+    /// Connects to these ports alone; none: every connect, also one to what has no port.
+    pub connect_ports: Option<BTreeSet<u16>>,
+    /// Of opens, connects and calls on files and sockets: whose, and to where. Of a kind that is not here those of
+    /// everyone are wanted; a list has at least one scope.
+    pub scopes: BTreeMap<EventKind, Vec<Scope>>,
     /// Which variables of the environment of programs that start.
     pub environment: EnvironmentPlan,
     /// Programs that are killed at exec, by the path the kernel walks to.

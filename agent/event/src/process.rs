@@ -2,7 +2,7 @@
 
 use crate::raw::{Args, Credentials, FileType, Inode, Layer, Namespaces};
 use crate::workload::Workload;
-use crate::{EntityId, Text};
+use crate::{EntityId, IdMint, Starts, Text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -77,6 +77,10 @@ pub struct HostFacts {
     pub machine_id: String,
     /// `/proc/sys/kernel/random/boot_id`; `host.boot.id`.
     pub boot_id: String,
+    /// Every source tells the starts of processes in ns ([`crate::Starts::Exact`]); not so in captures of earlier
+    /// versions, whose ids are made by ticks.
+    #[serde(default)]
+    pub exact_starts: bool,
     /// Host name.
     pub hostname: String,
     /// Machine architecture as uname tells.
@@ -113,6 +117,14 @@ pub struct CloudFacts {
     pub region: String,
     /// `cloud.availability_zone`.
     pub availability_zone: String,
+}
+
+impl HostFacts {
+    /// What makes the ids of this boot of the machine.
+    pub fn mint(&self) -> IdMint {
+        let starts = if self.exact_starts { Starts::Exact } else { Starts::Ticks };
+        IdMint::new(&self.machine_id, &self.boot_id).with_starts(starts)
+    }
 }
 
 /// Facts of this agent for `agent.*`.

@@ -2,7 +2,7 @@
 
 use crate::{EventKind, Text};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How the event was seen; the ladder of probes that `hostward doctor` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +14,12 @@ pub enum Rung {
     Fentry,
     /// BTF-typed tracepoint.
     BtfTracepoint,
+    /// Program of the root cgroup.
+    Cgroup,
     /// Tracepoint of one system call.
     SyscallTracepoint,
+    /// Tracepoints of io_uring: no system call was made.
+    IoUring,
 }
 
 impl Rung {
@@ -25,7 +29,9 @@ impl Rung {
             Self::Lsm => "lsm",
             Self::Fentry => "fentry",
             Self::BtfTracepoint => "btf_tracepoint",
+            Self::Cgroup => "cgroup",
             Self::SyscallTracepoint => "syscall_tracepoint",
+            Self::IoUring => "io_uring",
         }
     }
 }
@@ -37,7 +43,11 @@ pub struct Source {
     pub rung: Rung,
     /// CPU that ran the program.
     pub cpu: u16,
-    /// Number of this event among those of its kind on this CPU, from 0; a hole is a loss.
+    /// Which numbers `seq` is of, where a kind has several: not 0 for opens by another call than openat, and for what came
+    /// through io_uring.
+    #[serde(default)]
+    pub stream: u8,
+    /// Number of this event among those of its kind and stream on this CPU, from 0; a hole is a loss.
     pub seq: u64,
     /// CLOCK_BOOTTIME in ns when the program ran.
     pub boot_ns: u64,
@@ -350,6 +360,10 @@ pub struct RawOpen {
     pub inode: Inode,
     /// The call created the file (FMODE_CREATED).
     pub created: bool,
+    /// Other threads or processes share the caller's memory, so that they may have changed `arg` after the kernel had
+    /// read it.
+    #[serde(default)]
+    pub shared_memory: bool,
 }
 
 /// An address a socket connects to or from.
@@ -399,6 +413,99 @@ pub struct RawConnectionEnd {
     pub owned: bool,
 }
 
+/// DNS over UDP as the asker sees it: a question that left, or an answer that arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawDns {
+    /// Both ends; no descriptor. The far end is the server.
+    pub socket: RawConnect,
+    /// It arrived.
+    pub answer: bool,
+    /// The task is the one that asked.
+    pub owned: bool,
+    /// What it says; none: it is no DNS.
+    pub message: Option<DnsMessage>,
+    /// All that it says was read: it is whole, and none of it is malformed.
+    pub complete: bool,
+}
+
+impl RawDns {
+    /// The kind of this event.
+    pub const fn kind(&self) -> EventKind {
+        if self.answer { EventKind::DnsAnswer } else { EventKind::DnsQuestion }
+    }
+}
+
+/// A DNS message (RFC 1035). Names are in master file form without the last dot: a dot or backslash within a label as
+/// `\.` and `\\`, bytes that are no printable ASCII as `\DDD`; the root is `.`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DnsMessage {
+    /// Number that question and answer share.
+    pub id: u16,
+    /// Second word of the header: QR, opcode, AA, TC, RD, RA, AD, CD, response code.
+    pub flags: u16,
+    /// The first question.
+    pub question: Option<DnsQuestion>,
+    /// Records of the answer section, as far as they were read.
+    pub answers: Vec<DnsAnswer>,
+}
+
+impl DnsMessage {
+    /// It is a response, whichever way it goes.
+    pub const fn is_response(&self) -> bool {
+        self.flags & 0x8000 != 0
+    }
+
+    /// What was asked for.
+    pub const fn opcode(&self) -> u8 {
+        (self.flags >> 11 & 0xf) as u8
+    }
+
+    /// How it went.
+    pub const fn response_code(&self) -> u8 {
+        (self.flags & 0xf) as u8
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DnsQuestion {
+    /// Name, in lower case: letters' case means nothing in DNS.
+    pub name: Text,
+    /// QTYPE.
+    pub kind: u16,
+    /// QCLASS.
+    pub class: u16,
+}
+
+/// A record of the answer section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsAnswer {
+    /// Whose it is, as [`DnsQuestion::name`].
+    pub name: Text,
+    /// TYPE.
+    pub kind: u16,
+    /// CLASS.
+    pub class: u16,
+    /// Seconds for which it holds.
+    pub ttl_s: u32,
+    /// What it tells.
+    pub data: DnsData,
+}
+
+/// Content of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DnsData {
+    /// A, AAAA.
+    Address(IpAddr),
+    /// CNAME, NS, PTR, and the host of MX and SRV.
+    Name(Text),
+    /// TXT, its strings joined, as they came.
+    Text(Text),
+    /// Another type: that many bytes.
+    Other(u16),
+}
+
 /// The file behind a descriptor of a [`RawCall`].
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RawFile {
@@ -421,6 +528,11 @@ pub struct RawCall {
     pub texts: [Text; crate::call::TEXTS],
     /// Where a relative first or second text starts; empty when it is absolute or the directory is not known.
     pub bases: [Text; 2],
+    /// The first and second path that the call is about, as the kernel itself had resolved them; empty where that is not
+    /// known. A directory entry that was removed, renamed or made is told by its own name, links among the directories
+    /// and links that the call follows by what they lead to.
+    #[serde(default)]
+    pub resolved: [Text; 2],
     /// The file behind the descriptor.
     pub file: Option<Box<RawFile>>,
     /// The socket behind the descriptor.
@@ -441,6 +553,64 @@ pub struct Usage {
     pub minor_faults: u64,
     /// Page faults that did.
     pub major_faults: u64,
+}
+
+/// A signal that one process sent to another. The task is the sender.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawSignal {
+    /// Its number.
+    pub number: u32,
+    /// `si_code`: 0 kill, -1 sigqueue, -6 tgkill, ….
+    pub code: i32,
+    /// What becomes of it.
+    pub fate: SignalFate,
+    /// The process that it is sent to: id in the initial pid namespace.
+    pub target_pid: u32,
+    /// Its start, CLOCK_BOOTTIME ns.
+    pub target_start_boot_ns: u64,
+    /// Its command name.
+    pub target_comm: Text,
+}
+
+/// What becomes of a signal; `TRACE_SIGNAL_*` in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalFate {
+    /// It is on its way.
+    #[default]
+    Delivered,
+    /// The target ignores it.
+    Ignored,
+    /// The same one waits already.
+    AlreadyPending,
+    /// Too many wait: it was refused.
+    Overflow,
+    /// Too many wait: it goes without what belongs to it.
+    LostInfo,
+}
+
+impl SignalFate {
+    /// By the kernel's number.
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Ignored,
+            2 => Self::AlreadyPending,
+            3 => Self::Overflow,
+            4 => Self::LostInfo,
+            _ => Self::Delivered,
+        }
+    }
+
+    /// The word in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Ignored => "ignored",
+            Self::AlreadyPending => "already_pending",
+            Self::Overflow => "overflow",
+            Self::LostInfo => "lost_info",
+        }
+    }
 }
 
 /// What happened, one variant per kind.
@@ -476,19 +646,29 @@ pub enum RawBody {
     Connect(Box<RawConnect>),
     /// See [`RawConnectionEnd`].
     ConnectionEnd(Box<RawConnectionEnd>),
+    /// The first send to an address: no descriptor, no result.
+    UdpSend(Box<RawConnect>),
+    /// See [`RawDns`].
+    Dns(Box<RawDns>),
     /// See [`RawCgroupChange`].
     Cgroup(RawCgroupChange),
     /// See [`RawCall`].
     Call(Box<RawCall>),
+    /// See [`RawSignal`].
+    Signal(Box<RawSignal>),
 }
 
-/// A cgroup of the unified hierarchy was made or removed; the task is the one that did it.
+/// A cgroup was made or removed, of the unified hierarchy or, on a host without it, of the v1 one that tells workloads
+/// apart; the task is the one that did it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RawCgroupChange {
     /// kernfs id, the directory's inode number.
     pub id: u64,
     /// Path below the hierarchy's root.
     pub path: Text,
+    /// Of a v1 hierarchy.
+    #[serde(default)]
+    pub v1: bool,
     /// It was removed, not made.
     pub removed: bool,
 }
@@ -514,6 +694,9 @@ impl RawEvent {
             RawBody::Open(_) => EventKind::Open,
             RawBody::Connect(_) => EventKind::Connect,
             RawBody::ConnectionEnd(_) => EventKind::ConnectionEnd,
+            RawBody::UdpSend(_) => EventKind::UdpSend,
+            RawBody::Signal(_) => EventKind::Signal,
+            RawBody::Dns(dns) => dns.kind(),
             RawBody::Cgroup(_) => EventKind::Cgroup,
             RawBody::Call(call) => call.kind,
         }
@@ -527,6 +710,9 @@ pub struct Gap {
     pub lost: EventKind,
     /// CPU whose program lost them.
     pub cpu: u16,
+    /// [`Source::stream`] of the lost events.
+    #[serde(default)]
+    pub stream: u8,
     /// [`Source::seq`] of the first lost event.
     pub first: u64,
     /// [`Source::seq`] of the last lost event.
@@ -535,4 +721,15 @@ pub struct Gap {
     pub count: u64,
     /// CLOCK_BOOTTIME in ns when the loss was noticed.
     pub boot_ns: u64,
+}
+
+impl Gap {
+    /// Streams of events that were left out on purpose, under overload.
+    pub const SAMPLED: [u8; 2] = [126, 127];
+
+    /// They were left out on purpose.
+    pub const fn is_sampled(&self) -> bool {
+        let [open, connect] = Self::SAMPLED;
+        self.stream == open || self.stream == connect
+    }
 }

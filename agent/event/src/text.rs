@@ -65,6 +65,13 @@ impl From<Vec<u8>> for Text {
     }
 }
 
+/// A map of texts is asked for bytes.
+impl std::borrow::Borrow<[u8]> for Text {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl AsRef<[u8]> for Text {
     fn as_ref(&self) -> &[u8] {
         &self.0

@@ -104,8 +104,10 @@ impl Host {
     pub fn answer(&self, lookup: &Lookup) -> Option<Fact> {
         match *lookup {
             Lookup::Process { pid, start_boot_ns } => {
-                let seed =
+                let mut seed =
                     self.seed(pid).filter(|seed| self.same_start(seed.start_boot_ns, start_boot_ns))?;
+                // The kernel's, which is the finer one.
+                seed.start_boot_ns = start_boot_ns;
                 Some(Fact::Process(Box::new(seed)))
             }
             Lookup::CgroupPath { cgroup_id, pid, start_boot_ns } => {

@@ -13,7 +13,7 @@ use std::path::Path;
 const MAX_ADDRESSES: usize = 64;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Reads the facts of this machine. What cannot be read is empty.
+/// Reads the facts of this machine. What cannot be read is empty. Starts of processes are those of /proc.
 pub fn host_facts() -> HostFacts {
     let uname = rustix::system::uname();
     let release =
@@ -22,6 +22,7 @@ pub fn host_facts() -> HostFacts {
     HostFacts {
         machine_id: machine_id(),
         boot_id: text("/proc/sys/kernel/random/boot_id"),
+        exact_starts: false,
         hostname: uname.nodename().to_string_lossy().into_owned(),
         architecture: uname.machine().to_string_lossy().into_owned(),
         ip: addresses(),

@@ -3,6 +3,7 @@
 use hostward_event::workload::Source;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 
 /// How a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,21 +35,36 @@ pub struct SourceReport {
 
 /// The board on which each source keeps its own report.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<String, SourceReport>>>);
+pub struct Board {
+    reports: Arc<Mutex<BTreeMap<String, SourceReport>>>,
+    changed: Arc<Notify>,
+}
 
 impl Board {
     /// Puts a report in the place of the former one of the same `at`.
     pub fn put(&self, report: SourceReport) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(report.at.clone(), report);
+        let state = report.state;
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = reports.insert(report.at.clone(), report);
+        if before.is_none_or(|before| before.state != state) {
+            self.changed.notify_one();
+        }
     }
 
     /// Takes a source off: its socket is gone and was never named by the operator.
     pub fn remove(&self, at: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+        if self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(at).is_some() {
+            self.changed.notify_one();
+        }
     }
 
     /// All reports, by place.
     pub fn reports(&self) -> Vec<SourceReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Waits until some source is otherwise than before; of use to one waiter.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 }

@@ -144,7 +144,8 @@ fn questions_are_answered_while_there_is_an_answer() {
     let child = sleeper(dir.path(), b"s", &[b"1000"]);
     let (pid, start_boot_ns) = (child.0.id(), seed(child.0.id()).start_boot_ns);
     let told = host.answer(&Lookup::Process { pid, start_boot_ns: start_boot_ns + 9_999_999 });
-    assert!(matches!(told, Some(Fact::Process(seed)) if seed.pid == pid && seed.comm.as_bytes() == b"s"));
+    assert!(matches!(told, Some(Fact::Process(seed))
+        if (seed.pid, seed.start_boot_ns, seed.comm.as_bytes()) == (pid, start_boot_ns + 9_999_999, b"s")));
     assert_eq!(host.answer(&Lookup::Process { pid, start_boot_ns: start_boot_ns + 10_000_000 }), None);
 
     let in_root = Lookup::CgroupPath { cgroup_id: 1, pid, start_boot_ns };

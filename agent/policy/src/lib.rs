@@ -44,6 +44,7 @@
 pub mod condition;
 mod correlate;
 mod entry;
+mod matcher;
 pub mod plan;
 mod problem;
 pub mod responses;

@@ -1,5 +1,6 @@
 //! The kernel's table of system calls, made of the descriptions and of the plan.
 
+use crate::checks;
 use crate::error::ApplyError;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError};
@@ -20,19 +21,20 @@ const MAP: &str = "CALLS";
 pub(crate) struct Calls(BTreeMap<u32, [u64; WORDS]>);
 
 impl Calls {
-    pub(crate) fn new(plan: &KernelPlan) -> Self {
+    /// `attached`: those of `path_check` that are.
+    pub(crate) fn new(plan: &KernelPlan, attached: u16) -> Self {
         let wanted = call::TABLE.iter().filter(|spec| plan.kinds.contains(spec.kind));
         let row = |spec: &Spec| {
             let all = CallPlan::default();
             let number = syscalls::Sysno::from_str(spec.kind.name()).ok()?.id().cast_unsigned();
             (number < CALL_NUMBERS)
-                .then(|| (number, words(&of(spec, plan.calls.get(&spec.kind).unwrap_or(&all)))))
+                .then(|| (number, words(&of(spec, plan.calls.get(&spec.kind).unwrap_or(&all), attached))))
         };
         Self(wanted.filter_map(row).collect())
     }
 }
 
-fn of(spec: &Spec, plan: &CallPlan) -> CallSpec {
+fn of(spec: &Spec, plan: &CallPlan, attached: u16) -> CallSpec {
     let mut texts = [NO_ARGUMENT; call::TEXTS];
     let mut bases = [NO_ARGUMENT; 2];
     for (n, (place, param)) in texts.iter_mut().zip(spec.texts()).enumerate() {
@@ -87,7 +89,7 @@ fn of(spec: &Spec, plan: &CallPlan) -> CallSpec {
         data_length,
         texts,
         bases,
-        reserved: [0; 2],
+        checks: checks::of_call(spec.kind) & attached,
     }
 }
 
@@ -96,12 +98,13 @@ fn words(spec: &CallSpec) -> [u64; WORDS] {
     let CallSpec { kind, when, flags, test_at, chosen_at, fd, data, data_bytes, data_length, .. } = *spec;
     let [first, second, third] = spec.texts;
     let [base, second_base] = spec.bases;
+    let [low, high] = spec.checks.to_ne_bytes();
     [
         spec.test_mask,
         spec.test_value,
         spec.chosen_values,
         u64::from_ne_bytes([kind, when, flags, test_at, chosen_at, fd, data, data_bytes]),
-        u64::from_ne_bytes([data_length, first, second, third, base, second_base, 0, 0]),
+        u64::from_ne_bytes([data_length, first, second, third, base, second_base, low, high]),
     ]
 }
 
@@ -125,24 +128,27 @@ pub(crate) fn swap(object: &mut Ebpf, old: &Calls, new: &Calls) -> Result<(), Ap
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hostward_abi::maps::path_check;
     use hostward_event::{EventKind, KindSet};
 
     #[test]
     fn a_row_says_what_its_description_says() {
         let spec = call::find(EventKind::Symlinkat).unwrap();
-        let row = of(spec, &CallPlan::default());
+        let row = of(spec, &CallPlan::default(), u16::MAX);
         assert_eq!(row.texts, [0, 2, NO_ARGUMENT]);
         assert_eq!(row.bases, [NO_ARGUMENT, 1], "the target is no path of ours");
-        let bind = of(call::find(EventKind::Bind).unwrap(), &CallPlan::default());
+        assert_eq!(row.checks, path_check::SYMLINK);
+        assert_eq!(words(&row)[4].to_ne_bytes()[6..], path_check::SYMLINK.to_ne_bytes());
+        let bind = of(call::find(EventKind::Bind).unwrap(), &CallPlan::default(), 0);
         assert_eq!((bind.fd, bind.data, bind.data_length, bind.flags & call_flag::URGENT), (0, 1, 2, 0));
-        let failed = of(call::find(EventKind::ExecveFailed).unwrap(), &CallPlan::default());
+        let failed = of(call::find(EventKind::ExecveFailed).unwrap(), &CallPlan::default(), 0);
         assert_eq!(failed.when, call_when::FAILED);
     }
 
     #[test]
     fn only_what_is_wanted_has_a_row() {
         let kinds = KindSet::of(&[EventKind::Ptrace, EventKind::Open]);
-        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() });
+        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u16::MAX);
         assert_eq!(
             calls.0.keys().copied().collect::<Vec<_>>(),
             [syscalls::Sysno::ptrace.id().cast_unsigned()]

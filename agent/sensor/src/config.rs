@@ -1,5 +1,8 @@
 //! The sensor's part of the configuration.
 
+use crate::budget;
+use crate::ignore::{self, Ignore};
+use crate::sampling::DegradeConfig;
 use serde::Deserialize;
 
 /// Page size that ring sizes must be a multiple of; larger pages round up in the kernel.
@@ -8,11 +11,11 @@ const RING_BYTES_MAX: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
 /// `[sensor]` in the configuration file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Size of the ring for exec, fork and exit, bytes: a power of two of at least 4096. Default:
-    /// 2 MiB per CPU, from 4 to 16 MiB, at most a 256th of the memory.
+    /// 2 MiB per CPU, from 4 to 16 MiB, at most a 256th of the memory. All rings together leave all maps within 64 MiB.
     pub process_ring_bytes: Option<u64>,
     /// Size of the ring for privileged calls (ids, namespaces, memory of others, modules, signals), bytes, as above.
     /// Default: 1 MiB per CPU, from 1 to 8 MiB, at most a 512th of the memory.
@@ -20,12 +23,29 @@ pub struct Config {
     /// Size of the ring for files and sockets, bytes, as above. Default: 4 MiB per CPU, from 8 to
     /// 32 MiB, at most a 128th of the memory.
     pub bulk_ring_bytes: Option<u64>,
-    /// Size of the ring for ends of connections, bytes, as above. Default: 1 MiB per CPU, from 1 to 8 MiB, at most a
+    /// Size of the ring for ends of connections, first UDP sends and DNS, bytes, as above. Default: 1 MiB per CPU, from 1 to 8 MiB, at most a
     /// 512th of the memory.
     pub network_ring_bytes: Option<u64>,
     /// See system calls at the return of their own functions where the kernel has trampolines, in place of tracepoints.
-    /// Off by default: it is being tried.
     pub trampolines: bool,
+    /// What the kernel leaves out before it costs anything, for rules as well.
+    pub ignore: Vec<Ignore>,
+    /// What is left out when there is too much.
+    pub degrade: DegradeConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            process_ring_bytes: None,
+            urgent_ring_bytes: None,
+            bulk_ring_bytes: None,
+            network_ring_bytes: None,
+            trampolines: true,
+            ignore: Vec::new(),
+            degrade: DegradeConfig::default(),
+        }
+    }
 }
 
 impl Config {
@@ -43,20 +63,26 @@ impl Config {
             .map(|(key, bytes)| {
                 format!("{key}: {bytes} is not a power of two from {PAGE_BYTES} to {RING_BYTES_MAX}")
             })
+            .chain(ignore::problems(&self.ignore))
+            .chain(self.degrade.problems())
             .collect()
     }
 
-    /// Sizes of the rings. They are mapped into the agent and count as its resident memory, hence the ceilings.
+    /// Sizes of the rings. They are the kernel's memory and, mapped, the agent's too, hence the ceilings.
     pub(crate) fn ring_bytes(&self, cpus: u64, memory_bytes: u64) -> RingBytes {
-        let by_size = |per_cpu: u64, floor: u64, ceiling: u64, share: u64| {
+        // A slot pool for each CPU leaves the less for the rings the more CPUs there are; and a ring need not grow with
+        // them without end, as one thread reads it.
+        let left = budget::for_rings(cpus);
+        let by_size = |per_cpu: u64, floor: u64, ceiling: u64, share: u64, part: u64| {
+            let ceiling = ceiling.min(left / part).max(floor);
             let wanted = (per_cpu * cpus).clamp(floor, ceiling).min(memory_bytes / share).max(PAGE_BYTES);
             // The largest power of two that is not above.
             1 << wanted.ilog2()
         };
-        let process = self.process_ring_bytes.unwrap_or_else(|| by_size(2 * MIB, 4 * MIB, 16 * MIB, 256));
-        let urgent = self.urgent_ring_bytes.unwrap_or_else(|| by_size(MIB, MIB, 8 * MIB, 512));
-        let bulk = self.bulk_ring_bytes.unwrap_or_else(|| by_size(4 * MIB, 8 * MIB, 32 * MIB, 128));
-        let network = self.network_ring_bytes.unwrap_or_else(|| by_size(MIB, MIB, 8 * MIB, 512));
+        let process = self.process_ring_bytes.unwrap_or_else(|| by_size(2 * MIB, 4 * MIB, 16 * MIB, 256, 4));
+        let urgent = self.urgent_ring_bytes.unwrap_or_else(|| by_size(MIB, MIB, 8 * MIB, 512, 8));
+        let bulk = self.bulk_ring_bytes.unwrap_or_else(|| by_size(4 * MIB, 8 * MIB, 32 * MIB, 128, 2));
+        let network = self.network_ring_bytes.unwrap_or_else(|| by_size(MIB, MIB, 8 * MIB, 512, 8));
         let fit = |bytes: u64| u32::try_from(bytes.min(RING_BYTES_MAX)).unwrap_or(1 << 22);
         RingBytes { process: fit(process), urgent: fit(urgent), bulk: fit(bulk), network: fit(network) }
     }
@@ -84,10 +110,21 @@ mod tests {
         };
         assert_eq!(bytes(&auto, 2, 24 << 30), (4 << 20, 2 << 20, 8 << 20));
         assert_eq!(bytes(&auto, 6, 24 << 30), (8 << 20, 4 << 20, 16 << 20));
-        assert_eq!(bytes(&auto, 256, 1 << 40), (16 << 20, 8 << 20, 32 << 20));
+        assert_eq!(bytes(&auto, 96, 1 << 40), (4 << 20, 2 << 20, 8 << 20));
+        assert_eq!(bytes(&auto, 256, 1 << 40), (4 << 20, 1 << 20, 8 << 20), "the least");
         assert_eq!(bytes(&auto, 2, 512 << 20), (2 << 20, 1 << 20, 4 << 20));
         let told = Config { process_ring_bytes: Some(4096), bulk_ring_bytes: Some(1 << 16), ..auto };
         assert_eq!(bytes(&told, 2, 24 << 30), (4096, 2 << 20, 1 << 16));
+    }
+
+    #[test]
+    fn all_maps_of_96_cpus_are_within_64_mib() {
+        for cpus in 1..=96 {
+            let RingBytes { process, urgent, bulk, network } = Config::default().ring_bytes(cpus, 1 << 40);
+            let rings = u64::from(process) + u64::from(urgent) + u64::from(bulk) + u64::from(network);
+            let all = rings + budget::without_rings(cpus);
+            assert!(all <= 64 * MIB, "{cpus} CPUs: {all}");
+        }
     }
 
     #[test]

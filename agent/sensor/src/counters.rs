@@ -1,8 +1,10 @@
 //! The programs' counters.
 
+use crate::uring;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use hostward_abi::Wire;
 use hostward_abi::maps::{Counter, KINDS};
+use hostward_abi::record::{kind, open_call};
 use hostward_event::EventKind;
 use std::os::fd::AsFd;
 
@@ -20,6 +22,26 @@ pub struct KindCounters {
     pub dropped: u64,
     /// Of them, those lost because no scratch memory was free.
     pub starved: u64,
+    /// Of them, those left out under overload.
+    pub sampled: u64,
+}
+
+/// The counters of a kind, by the kind that its records have.
+fn rows(of: EventKind) -> impl Iterator<Item = u8> {
+    let opens = [open_call::OPENAT, open_call::OPEN, open_call::OPENAT2, open_call::CREAT];
+    let opens = opens.into_iter().filter(move |_| of == EventKind::Open).map(kind::of_open);
+    let calls = opens.chain((of != EventKind::Open).then_some(of as u8));
+    let through_uring = uring::rows(of);
+    calls.chain(through_uring).chain(sampled_row(of))
+}
+
+/// Where those are counted that are left out under overload.
+fn sampled_row(of: EventKind) -> Option<u8> {
+    match of {
+        EventKind::Open => Some(kind::OPEN_SAMPLED),
+        EventKind::Connect => Some(kind::CONNECT_SAMPLED),
+        _ => None,
+    }
 }
 
 /// A handle of an object's counter map.
@@ -36,19 +58,20 @@ impl Counters {
         Ok(Self { map, kinds })
     }
 
-    /// Each kind's counter on each CPU.
-    pub(crate) fn read(&self) -> Result<Vec<(EventKind, u16, Counter)>, MapError> {
+    /// Each kind's counters on each CPU, with the kind that the records have.
+    pub(crate) fn read(&self) -> Result<Vec<(EventKind, u8, u16, Counter)>, MapError> {
         let values = self.map.get(&0, 0)?;
         let mut all = Vec::new();
         for (cpu, words) in values.iter().enumerate() {
             let cpu = u16::try_from(cpu).unwrap_or(u16::MAX);
-            for kind in &self.kinds {
-                let at = usize::from(*kind as u8) * Counter::BYTES / 8;
+            let rows = self.kinds.iter().flat_map(|kind| rows(*kind).map(|row| (*kind, row)));
+            for (kind, row) in rows {
+                let at = usize::from(row) * Counter::BYTES / 8;
                 let Some([attempted, settled, dropped, starved]) = words.get(at..at + 4) else {
                     continue;
                 };
                 let (attempted, settled, dropped, starved) = (*attempted, *settled, *dropped, *starved);
-                all.push((*kind, cpu, Counter { attempted, settled, dropped, starved }));
+                all.push((kind, row, cpu, Counter { attempted, settled, dropped, starved }));
             }
         }
         Ok(all)
@@ -60,6 +83,10 @@ impl Counters {
         let sum = |kind: EventKind, of: fn(&Counter) -> u64| {
             each.iter().filter(|(own, ..)| *own == kind).map(|(.., counter)| of(counter)).sum()
         };
+        let sampled = |kind: EventKind| {
+            let row = sampled_row(kind);
+            each.iter().filter(|(_, own, ..)| Some(*own) == row).map(|(.., counter)| counter.attempted).sum()
+        };
         Ok(self
             .kinds
             .iter()
@@ -68,6 +95,7 @@ impl Counters {
                 attempted: sum(*kind, |counter| counter.attempted),
                 dropped: sum(*kind, |counter| counter.dropped),
                 starved: sum(*kind, |counter| counter.starved),
+                sampled: sampled(*kind),
             })
             .collect())
     }

@@ -1,16 +1,18 @@
 //! From records to typed events.
 
+use crate::lean;
 use bytes::Bytes;
 use hostward_abi::record::{
-    Body, CallBody, ConnectBody, ConnectionBody, ExitBody, Header, InodeFacts, OpenBody, ProcessBody, Record,
-    SocketFacts, call_bit, cgroup_flag, connection_bit, header_flag, kind, open_bit, open_call, process_flag,
+    Body, CallBody, ConnectBody, ConnectionBody, DnsBody, ExitBody, Header, InodeFacts, OpenBody,
+    ProcessBody, Record, SocketFacts, call_bit, cgroup_flag, connection_bit, dns_bit, header_flag, kind,
+    open_bit, open_call, process_flag,
 };
 use hostward_event::call;
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Inode, Layer, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawConnectionEnd, RawEvent, RawExec, RawFile, RawOpen, RawTask, Rung,
-    Source, Usage,
+    RawCgroupChange, RawConnect, RawConnectionEnd, RawDns, RawEvent, RawExec, RawFile, RawOpen, RawSignal,
+    RawTask, Rung, SignalFate, Source, Usage,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,6 +36,10 @@ const _: () = {
     assert!(EventKind::FIRST_CALL == kind::CALL);
     assert!(EventKind::FIRST_HOOK == kind::CONNECTION_END);
     assert!(EventKind::ConnectionEnd as u8 == kind::CONNECTION_END);
+    assert!(EventKind::UdpSend as u8 == kind::UDP_SEND);
+    assert!(EventKind::DnsQuestion as u8 == kind::DNS_QUESTION);
+    assert!(EventKind::DnsAnswer as u8 == kind::DNS_ANSWER);
+    assert!(EventKind::Signal as u8 == kind::SIGNAL);
     assert!(hostward_event::kind::KIND_NUMBERS <= kind::SEED as usize);
 };
 
@@ -64,22 +70,66 @@ pub(crate) fn event(
             };
             RawBody::Exit { status: body.status, utime_ns, stime_ns, usage }
         }
-        Body::Open { body, texts } => RawBody::Open(Box::new(open(body, *texts, bytes))),
+        Body::Open { body, texts } => RawBody::Open(Box::new(open(header, body, *texts, bytes))),
         Body::Cgroup { body, texts } => RawBody::Cgroup(RawCgroupChange {
             id: body.id,
             path: share(bytes, texts[0]),
+            v1: body.flags & cgroup_flag::V1 != 0,
             removed: body.flags & cgroup_flag::REMOVED != 0,
         }),
-        Body::Connect { body, texts } => RawBody::Connect(Box::new(connect(body, *texts, bytes))),
+        Body::Connect { body, texts } => {
+            let mut connect = connect(body, *texts, bytes);
+            if header.flags & header_flag::LEAN != 0 {
+                // The port was not chosen yet.
+                connect.local = None;
+            }
+            RawBody::Connect(Box::new(connect))
+        }
         Body::Connection(body) => RawBody::ConnectionEnd(Box::new(connection_end(header, body))),
+        Body::Udp(body) => RawBody::UdpSend(Box::new(udp(&body.socket))),
+        Body::Signal(body) => RawBody::Signal(Box::new(RawSignal {
+            number: body.number,
+            code: body.code,
+            fate: SignalFate::from_number(body.result),
+            target_pid: body.target_pid,
+            target_start_boot_ns: body.target_start_boot_ns,
+            target_comm: Text::copy(until_nul(&body.target_comm)),
+        })),
+        Body::Dns { body, payload } => RawBody::Dns(Box::new(dns(header, body, payload))),
         Body::Call { body, texts } => {
             let kind = EventKind::from_number(header.kind)?;
             RawBody::Call(Box::new(call(kind, header, body, *texts, bytes)))
         }
     };
-    let rung = if header.flags & header_flag::FEXIT != 0 { Rung::Fentry } else { rung };
-    let source = Source { rung, cpu: header.cpu, seq: header.seq, boot_ns: header.boot_ns, received_boot_ns };
+    let rung = match (header.kind, header.flags) {
+        (kind::UDP_SEND | kind::DNS_QUESTION | kind::DNS_ANSWER, _) => Rung::Cgroup,
+        (_, flags) if flags & header_flag::URING != 0 => Rung::IoUring,
+        (_, flags) if flags & header_flag::FEXIT != 0 => Rung::Fentry,
+        _ => rung,
+    };
+    let source = Source {
+        rung,
+        cpu: header.cpu,
+        stream: stream(row(header)),
+        seq: header.seq,
+        boot_ns: header.boot_ns,
+        received_boot_ns,
+    };
     Some(RawEvent { source, task: task(header, bytes), body })
+}
+
+/// Where the programs count a record.
+pub(crate) const fn row(header: &Header) -> u8 {
+    if header.flags & header_flag::URING == 0 { header.kind } else { header.kind | kind::URING }
+}
+
+/// [`Source::stream`] of what is counted there: 0 where a kind's own number is the row.
+pub(crate) const fn stream(row: u8) -> u8 {
+    match row {
+        kind::OPEN_APART..=kind::OPEN_LAST | kind::OPEN_SAMPLED | kind::CONNECT_SAMPLED => row,
+        row if row & kind::URING != 0 => row,
+        _ => 0,
+    }
 }
 
 /// Turns a record around `bytes` into a seed; none for an event.
@@ -121,8 +171,12 @@ fn share(bytes: &Bytes, part: &[u8]) -> Text {
     if part.is_empty() { Text::EMPTY } else { Text::new(bytes.slice_ref(part)) }
 }
 
+fn until_nul(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 fn comm(header: &Header, bytes: &Bytes) -> Text {
-    let end = header.comm.iter().position(|byte| *byte == 0).unwrap_or(header.comm.len());
+    let end = until_nul(&header.comm).len();
     // The name is the header's last field.
     let start = size_of::<Header>() - header.comm.len();
     share(bytes, bytes.get(start..start + end).unwrap_or_default())
@@ -156,6 +210,12 @@ fn walked(components: &[u8], cut: bool) -> Text {
         path.extend_from_slice(component.strip_prefix(b"/").unwrap_or(component));
     }
     Text::from(path)
+}
+
+/// A path as the kernel wrote it, of a file with `links`. Of one without a name the kernel says so in the text.
+fn written(path: &[u8], links: u32, bytes: &Bytes) -> Text {
+    let bare = path.strip_suffix(b" (deleted)").filter(|_| links == 0);
+    share(bytes, bare.unwrap_or(path))
 }
 
 fn inode(facts: &InodeFacts) -> Inode {
@@ -208,16 +268,26 @@ fn cgroup(header: &Header, leaf: &[u8], parent: &[u8], bytes: &Bytes) -> RawCgro
 fn exec(header: &Header, body: &ProcessBody, texts: [&[u8]; 8], bytes: &Bytes) -> RawExec {
     let [filename, path, args, cwd, leaf, parent, environment, _] = texts;
     let flag = |flag: u32| body.flags & flag != 0;
+    let is_lean = header.flags & header_flag::LEAN != 0;
+    let after = if is_lean {
+        lean::after_start(header)
+    } else {
+        let total_bytes = u32::try_from(body.args_bytes).unwrap_or(u32::MAX);
+        (Args { raw: share(bytes, args), total_bytes }, walked(cwd, flag(process_flag::CWD_CUT)))
+    };
+    // No directory has it, so a file of that name is told by having no other.
+    let is_memfd = is_lean && body.exe.nlink == 0 && path.starts_with(b"/memfd:");
     RawExec {
         filename: share(bytes, filename),
-        path: walked(path, flag(process_flag::PATH_CUT)),
-        args: Args {
-            raw: share(bytes, args),
-            total_bytes: u32::try_from(body.args_bytes).unwrap_or(u32::MAX),
+        path: if is_lean {
+            written(path, body.exe.nlink, bytes)
+        } else {
+            walked(path, flag(process_flag::PATH_CUT))
         },
-        cwd: walked(cwd, flag(process_flag::CWD_CUT)),
+        args: after.0,
+        cwd: after.1,
         exe: inode(&body.exe),
-        memfd: flag(process_flag::MEMFD),
+        memfd: is_memfd || flag(process_flag::MEMFD),
         layer: if flag(process_flag::UPPER_LAYER) {
             Some(Layer::Upper)
         } else {
@@ -258,7 +328,7 @@ fn cpu_times(body: &ExitBody) -> (u64, u64) {
     (total.saturating_sub(system), system)
 }
 
-fn open(body: &OpenBody, texts: [&[u8]; 4], bytes: &Bytes) -> RawOpen {
+fn open(header: &Header, body: &OpenBody, texts: [&[u8]; 4], bytes: &Bytes) -> RawOpen {
     let [arg, base, path, _] = texts;
     let bit = |bit: u32| body.bits & bit != 0;
     let of_file = bit(open_bit::FILE);
@@ -275,9 +345,14 @@ fn open(body: &OpenBody, texts: [&[u8]; 4], bytes: &Bytes) -> RawOpen {
         dirfd: body.dirfd,
         arg: share(bytes, arg),
         base: if bit(open_bit::BASE) { walked(base, bit(open_bit::BASE_CUT)) } else { Text::EMPTY },
-        path: if of_file { walked(path, bit(open_bit::PATH_CUT)) } else { Text::EMPTY },
+        path: match of_file {
+            true if header.flags & header_flag::LEAN != 0 => written(path, body.inode.nlink, bytes),
+            true => walked(path, bit(open_bit::PATH_CUT)),
+            false => Text::EMPTY,
+        },
         inode: if of_file { inode(&body.inode) } else { Inode::default() },
         created: bit(open_bit::CREATED),
+        shared_memory: header.flags & header_flag::SHARED_MEMORY != 0,
     }
 }
 
@@ -353,6 +428,31 @@ fn connection_end(header: &Header, body: &ConnectionBody) -> RawConnectionEnd {
     }
 }
 
+/// A UDP socket of a hook; the far end is the one that the hook has.
+fn udp(socket: &SocketFacts) -> RawConnect {
+    RawConnect {
+        fd: -1,
+        result: 0,
+        family: socket.family,
+        sock_type: socket.socket_type,
+        protocol: socket.protocol,
+        remote: endpoint(socket.family, socket.remote, u16::from_be(socket.remote_port)),
+        local: near(socket, &[], &Bytes::new()),
+        server: false,
+    }
+}
+
+fn dns(header: &Header, body: &DnsBody, payload: &[u8]) -> RawDns {
+    let (message, whole) = crate::dns::message(payload);
+    RawDns {
+        socket: udp(&body.socket),
+        answer: header.kind == kind::DNS_ANSWER,
+        owned: body.bits & dns_bit::OWNER != 0,
+        message,
+        complete: whole,
+    }
+}
+
 /// The near end of a socket; none when it has no address.
 fn near(socket: &SocketFacts, name: &[u8], bytes: &Bytes) -> Option<Endpoint> {
     if socket.family == AF_UNIX {
@@ -364,10 +464,12 @@ fn near(socket: &SocketFacts, name: &[u8], bytes: &Bytes) -> Option<Endpoint> {
     }
 }
 
-fn call(kind: EventKind, header: &Header, body: &CallBody, texts: [&[u8]; 8], bytes: &Bytes) -> RawCall {
-    let [first, second, third, base, second_base, path, data, name] = texts;
+fn call(kind: EventKind, header: &Header, body: &CallBody, texts: [&[u8]; 10], bytes: &Bytes) -> RawCall {
+    let [first, second, third, base, second_base, path, data, name, resolved, second_resolved] = texts;
     let bit = |bit: u32| body.bits & bit != 0;
     let text = |text: &[u8]| share(bytes, text.strip_suffix(b"\0").unwrap_or(text));
+    let known =
+        |path: &[u8], known: u32, cut: u32| if bit(known) { walked(path, bit(cut)) } else { Text::EMPTY };
     let file = || {
         let path = walked(path, bit(call_bit::PATH_CUT));
         Box::new(RawFile { path, inode: inode(&body.inode) })
@@ -379,12 +481,12 @@ fn call(kind: EventKind, header: &Header, body: &CallBody, texts: [&[u8]; 8], by
         args: body.args,
         texts: [text(first), text(second), text(third)],
         bases: [
-            if bit(call_bit::BASE) { walked(base, bit(call_bit::BASE_CUT)) } else { Text::EMPTY },
-            if bit(call_bit::SECOND_BASE) {
-                walked(second_base, bit(call_bit::SECOND_BASE_CUT))
-            } else {
-                Text::EMPTY
-            },
+            known(base, call_bit::BASE, call_bit::BASE_CUT),
+            known(second_base, call_bit::SECOND_BASE, call_bit::SECOND_BASE_CUT),
+        ],
+        resolved: [
+            known(resolved, call_bit::RESOLVED, call_bit::RESOLVED_CUT),
+            known(second_resolved, call_bit::SECOND_RESOLVED, call_bit::SECOND_RESOLVED_CUT),
         ],
         file: (bit(call_bit::FILE) && !is_socket).then(file),
         socket: is_socket.then(|| Box::new(socket(kind, body, name, data, bytes))),
@@ -443,6 +545,7 @@ fn given_address(data: &[u8], bytes: &Bytes) -> Option<Endpoint> {
 mod tests {
     use super::*;
     use hostward_abi::Wire;
+    use hostward_abi::record::{DNS_ANSWER_BYTES, DNS_QUESTION_BYTES, SignalBody, UdpBody};
     use hostward_abi::record::{Malformed, NAME_BYTES_MAX};
     use proptest::prelude::*;
 
@@ -481,25 +584,33 @@ mod tests {
     }
 
     /// Where a kind's `text_bytes` begin in a record, and how many they are.
-    const TEXTS: [(u8, usize, usize); 7] = [
+    const TEXTS: [(u8, usize, usize); 11] = [
         (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::SEED, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::OPEN, Header::BYTES + OpenBody::BYTES - 8, 4),
         (kind::CONNECT, Header::BYTES + ConnectBody::BYTES - 8, 4),
-        (EventKind::Bind as u8, Header::BYTES + CallBody::BYTES - 16, 8),
-        (EventKind::Renameat2 as u8, Header::BYTES + CallBody::BYTES - 16, 8),
+        (EventKind::Bind as u8, Header::BYTES + CallBody::BYTES - 20, 10),
+        (EventKind::Renameat2 as u8, Header::BYTES + CallBody::BYTES - 20, 10),
         (kind::CONNECTION_END, Header::BYTES + ConnectionBody::BYTES, 0),
+        (kind::UDP_SEND, Header::BYTES + UdpBody::BYTES, 0),
+        (kind::SIGNAL, Header::BYTES + SignalBody::BYTES, 0),
+        (kind::DNS_QUESTION, Header::BYTES + DnsBody::BYTES - 12, 0),
+        (kind::DNS_ANSWER, Header::BYTES + DnsBody::BYTES - 12, 0),
     ];
 
     /// A record that only a program could have written: any values, lengths that add up.
     fn record() -> impl Strategy<Value = Vec<u8>> {
-        let texts = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..NAME_BYTES_MAX as usize), 8);
-        (prop::sample::select(TEXTS.to_vec()), prop::collection::vec(any::<u8>(), 400), texts).prop_map(
+        let texts = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..NAME_BYTES_MAX as usize), 10);
+        (prop::sample::select(TEXTS.to_vec()), prop::collection::vec(any::<u8>(), 1200), texts).prop_map(
             |((kind, at, count), noise, texts)| {
                 let fixed = match kind {
                     kind::OPEN => OpenBody::BYTES,
                     kind::CONNECT => ConnectBody::BYTES,
                     kind::CONNECTION_END => ConnectionBody::BYTES,
+                    kind::UDP_SEND => UdpBody::BYTES,
+                    kind::SIGNAL => SignalBody::BYTES,
+                    kind::DNS_QUESTION => DnsBody::BYTES + DNS_QUESTION_BYTES,
+                    kind::DNS_ANSWER => DnsBody::BYTES + DNS_ANSWER_BYTES,
                     kind::CALL..kind::SEED => CallBody::BYTES,
                     _ => ProcessBody::BYTES,
                 };
@@ -507,6 +618,11 @@ mod tests {
                 for (index, text) in texts.iter().take(count).enumerate() {
                     record[at + index * 2..][..2].copy_from_slice(&(text.len() as u16).to_ne_bytes());
                     record.extend_from_slice(text);
+                }
+                if matches!(kind, kind::DNS_QUESTION | kind::DNS_ANSWER) {
+                    // How much was taken: at most all of the room.
+                    let taken = u32::from(noise[0]) + 1;
+                    record[at..at + 4].copy_from_slice(&taken.to_ne_bytes());
                 }
                 let len = record.len() as u32;
                 record[..4].copy_from_slice(&len.to_ne_bytes());

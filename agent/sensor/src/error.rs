@@ -147,9 +147,10 @@ pub(crate) fn program_refusal(error: &ProgramError) -> String {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-            // The last line is statistics, the one before says what was wrong.
-            let told =
-                lines.iter().rev().find(|line| !line.starts_with("processed ")).copied().unwrap_or_default();
+            // The last lines are statistics, the one before says what was wrong.
+            const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+            let told = lines.iter().rev().find(|line| !STATISTICS.iter().any(|word| line.starts_with(word)));
+            let told = told.copied().unwrap_or_default();
             if told.is_empty() {
                 format!("kernel refuses the program: {io_error}")
             } else {

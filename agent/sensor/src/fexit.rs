@@ -14,6 +14,7 @@ use aya::programs::fexit::FExitLink;
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 
 #[cfg(target_arch = "x86_64")]
 const PREFIX: &str = "__x64_sys_";
@@ -66,6 +67,13 @@ pub(crate) fn body(program: &str) -> &'static str {
     }
 }
 
+/// An attached program. Its descriptor outlives it in aya, which is to bind it to the next function.
+pub(crate) struct Bound {
+    /// Attached while this lives.
+    _link: FExitLink,
+    pub(crate) program: OwnedFd,
+}
+
 /// What was tried on this kernel. The answers hold as long as it runs.
 pub(crate) struct Trampolines {
     possible: Option<Result<(), String>>,
@@ -87,6 +95,12 @@ impl Trampolines {
         !matches!(self.possible, Some(Err(_)))
     }
 
+    /// They work here. A small program is tried: a kernel without them must not verify the long ones for nothing.
+    pub(crate) fn work(&mut self, object: &mut Ebpf, btf: &Btf) -> Result<(), String> {
+        let tried = || bound(object, btf, "connect_return", &function("connect")).map(drop);
+        self.possible.get_or_insert_with(tried).clone()
+    }
+
     /// Runs the work of `program` at each return of `function` until the link is dropped.
     pub(crate) fn attach(
         &mut self,
@@ -94,13 +108,8 @@ impl Trampolines {
         btf: &Btf,
         program: &str,
         function: &str,
-    ) -> Result<FExitLink, String> {
-        // A small program first: a kernel without trampolines must not verify the long ones for nothing.
-        if self.possible.is_none() {
-            let tried = bound(object, btf, "connect_return", &self::function("connect"));
-            self.possible = Some(tried.map(drop));
-        }
-        self.possible.clone().unwrap_or(Ok(()))?;
+    ) -> Result<Bound, String> {
+        self.work(object, btf)?;
         // Some kernels (6.12, and older ones with its fixes) let a program jump only to one of a function of the very
         // same type, and type information has some types several times: then the next table is for that one.
         let mut refused = String::new();
@@ -139,14 +148,15 @@ fn provide(
 }
 
 /// Loads a program for `function` and attaches it.
-fn bound(object: &mut Ebpf, btf: &Btf, program: &str, function: &str) -> Result<FExitLink, String> {
+fn bound(object: &mut Ebpf, btf: &Btf, program: &str, function: &str) -> Result<Bound, String> {
     let told = |why: ProgramError| program_refusal(&why);
     let own = fexit(object, program)?;
     own.load(function, btf).map_err(told)?;
+    let fd = own.fd().map_err(told)?.as_fd().try_clone_to_owned().map_err(|why| chain(&why))?;
     let link = own.attach().and_then(|link| own.take_link(link));
     // The link holds the program; without one it is to go.
     own.unload().map_err(told)?;
-    link.map_err(told)
+    Ok(Bound { _link: link.map_err(told)?, program: fd })
 }
 
 fn fexit<'a>(object: &'a mut Ebpf, program: &str) -> Result<&'a mut FExit, String> {

@@ -1,5 +1,8 @@
 //! Which probe sees which event on this kernel, for `hostward doctor` and the health event.
 
+use crate::load::SyscallProbe;
+use crate::net;
+use crate::rungs::Probe;
 use hostward_event::EventKind;
 use hostward_event::raw::Rung;
 use std::borrow::Cow;
@@ -59,6 +62,11 @@ impl ProbeState {
         Self { kind, hook, program, rung, status, why: String::new(), passed: String::new() }
     }
 
+    /// One that is not attached.
+    pub(crate) fn of(probe: Probe) -> Self {
+        Self::new(probe.kind, probe.program, probe.hook, probe.rung)
+    }
+
     /// It runs.
     pub fn attached(&self) -> bool {
         self.status == ProbeStatus::Attached
@@ -68,4 +76,20 @@ impl ProbeState {
         self.status = status;
         why.clone_into(&mut self.why);
     }
+}
+
+/// Kinds of which this host's kernel can tell no event, and why; none that it does not let us look for.
+pub fn unobservable() -> Vec<(EventKind, String)> {
+    let calls = SyscallProbe::all();
+    let missing = |kind: EventKind| {
+        let mut of = calls.iter().filter(|probe| probe.state.kind == kind).peekable();
+        of.peek()?;
+        let reasons: Option<Vec<&str>> = of
+            .map(|probe| (probe.state.status == ProbeStatus::Missing).then_some(probe.state.why.as_str()))
+            .collect();
+        Some((kind, reasons?.first()?.to_string()))
+    };
+    let mut lacking: Vec<_> = EventKind::ALL.iter().filter_map(|kind| missing(*kind)).collect();
+    lacking.extend(net::without_root());
+    lacking
 }

@@ -1,8 +1,10 @@
 //! What the programs must know of the running kernel: offsets, helpers, system call numbers.
 
 use crate::btf::{BtfError, FieldError, KernelBtf};
+use crate::cgroup;
 use hostward_abi::maps::Settings;
 use hostward_abi::offsets::{ABSENT, SPECS};
+use std::path::Path;
 use thiserror::Error;
 
 /// Where the kernel shows its own types.
@@ -65,7 +67,9 @@ impl Layout {
     /// Of the running kernel. About 2 ms and, for that time, the size of the kernel's BTF.
     pub(crate) fn running() -> Result<Self, LayoutError> {
         let bytes = std::fs::read(BTF_PATH).map_err(LayoutError::Read)?;
-        Self::from_btf(&bytes)
+        let mut layout = Self::from_btf(&bytes)?;
+        layout.settings.cgroup_hierarchy = cgroup::v1_hierarchy(Path::new("/proc"));
+        Ok(layout)
     }
 
     pub(crate) fn from_btf(bytes: &[u8]) -> Result<Self, LayoutError> {
@@ -92,7 +96,7 @@ impl Layout {
             nr_open,
             nr_openat2,
             nr_creat,
-            reserved: 0,
+            cgroup_hierarchy: 0,
         };
         let mut layout = Self { offsets, missing, settings, has_sockets: false };
         layout.has_sockets = [

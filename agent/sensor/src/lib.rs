@@ -24,40 +24,54 @@
 //! - *Hostile bytes*: names, arguments and paths are bytes all the way; the parser takes any input.
 //!
 //! # Blind spots
-//! System calls of 32-bit programs on a 64-bit kernel (the kernel leaves them out of the system call
-//! tracepoints), and opens through io_uring. Their processes are seen like all others.
+//! System calls of 32-bit programs on a 64-bit kernel: the kernel leaves them out of the system call
+//! tracepoints. Their processes are seen like all others. What is done through io_uring before 6.0. DNS that is not UDP
+//! on port 53.
 //!
 //! # Not here
 //! Names of users, containers, parents: `hostward-enrich`. What is wanted: `hostward-policy`.
 
 pub mod btf;
+mod budget;
 mod calls;
+mod cgroup;
+mod checks;
 mod clock;
 pub mod config;
 mod counters;
 mod decode;
+mod dns;
 pub mod error;
 mod fexit;
+mod ignore;
 mod ladder;
 pub mod layout;
+mod lean;
 mod load;
 mod memory;
+mod misses;
 mod net;
 mod objects;
 mod plan;
+mod ports;
 pub mod preflight;
 mod reader;
 mod ring;
 mod rings;
+mod rungs;
+mod sampling;
 mod seeds;
 mod sensor;
 mod sequence;
 mod tracepoint;
+mod uring;
 
 pub use config::Config;
 pub use counters::KindCounters;
 pub use error::{ApplyError, LoadError, RingError, SeedError};
-pub use ladder::{ProbeState, ProbeStatus};
+pub use ignore::{Ignore, silenced};
+pub use ladder::{ProbeState, ProbeStatus, unobservable};
 pub use preflight::{Check, Level, Preflight};
 pub use rings::Rings;
+pub use sampling::{DegradeConfig, SampledClass};
 pub use sensor::Sensor;

@@ -1,20 +1,20 @@
 //! From bytes to attached programs.
 
 use crate::error::program_refusal;
-use crate::fexit::{self, Trampolines};
+use crate::fexit::{self, Bound, Trampolines};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
+use crate::rungs::{self, Call};
 use crate::tracepoint::{self, Tracepoints};
-use aya::programs::fexit::FExitLink;
 use aya::programs::{ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use hostward_abi::maps::SLOTS_PER_CPU;
+use hostward_event::KindSet;
 use hostward_event::raw::Rung;
-use hostward_event::{EventKind, KindSet, call};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Once;
 
 /// Creates the maps of an object and relocates its programs. `sizes`: maps with their entries.
@@ -35,7 +35,7 @@ pub(crate) fn object(
         own.nr_open,
         own.nr_openat2,
         own.nr_creat,
-        own.reserved,
+        own.cgroup_hierarchy,
     ];
     let mut loader = EbpfLoader::new();
     // The programs have no relocations of their own; without this aya would read the kernel's BTF.
@@ -62,9 +62,9 @@ fn raise_memlock() {
 }
 
 /// Loads and attaches a scheduler tracepoint's program.
-pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, program: &str, probe: &mut ProbeState) {
+pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, probe: &mut ProbeState) {
     let outcome = (|| {
-        let program = object.program_mut(program).ok_or("not in the object".to_owned())?;
+        let program = object.program_mut(probe.program).ok_or("not in the object".to_owned())?;
         let told = |why: &ProgramError| program_refusal(why);
         let program: &mut aya::programs::BtfTracePoint = program.try_into().map_err(|why| told(&why))?;
         program.load(&probe.hook, btf).map_err(|why| told(&why))?;
@@ -92,44 +92,29 @@ pub(crate) struct SyscallProbe {
 }
 
 /// What keeps a probe attached.
-#[expect(dead_code, reason = "held to be dropped")]
 enum Link {
-    Function(FExitLink),
+    Function(Bound),
+    #[expect(dead_code, reason = "held to be dropped")]
     Tracepoint(OwnedFd),
-}
-
-/// The programs for single calls: program, kind, call.
-const SYSCALL_PROBES: [(&str, EventKind, &str); 5] = [
-    ("open", EventKind::Open, "open"),
-    ("open", EventKind::Open, "openat"),
-    ("open", EventKind::Open, "openat2"),
-    ("open", EventKind::Open, "creat"),
-    ("connect", EventKind::Connect, "connect"),
-];
-
-/// The name in a call's definition, which functions and tracepoints have.
-fn defined(call: &str) -> &str {
-    if call == "umount2" { "umount" } else { call }
 }
 
 impl SyscallProbe {
     /// All probes, none attached; those that this kernel lacks are told so.
     pub(crate) fn all() -> Vec<Self> {
         let tracepoints = Tracepoints::find();
-        let probe = |(program, kind, call)| {
-            let (function, hook) = (fexit::function(defined(call)), format!("sys_exit_{}", defined(call)));
+        let probe = |call: Call| {
+            let (Call { kind, program, .. }, [(_, function), (rung, hook)]) = (call, call.rungs());
             let id = match &tracepoints {
                 Ok(tracepoints) => tracepoints.id(&hook),
                 Err(why) => Err(io::Error::other(format!("tracefs: {why}"))),
             };
-            let mut state = ProbeState::new(kind, program, hook.clone(), Rung::SyscallTracepoint);
+            let mut state = ProbeState::new(kind, program, hook.clone(), rung);
             if id.as_ref().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
                 state.set(ProbeStatus::Missing, "this kernel has no such system call");
             }
             Self { state, program, function, hook, id: id.map_err(|why| why.to_string()), link: None }
         };
-        let calls = call::TABLE.iter().map(|spec| ("call", spec.kind, spec.kind.name()));
-        SYSCALL_PROBES.into_iter().chain(calls).map(probe).collect()
+        rungs::calls().map(probe).collect()
     }
 
     /// It is to be attached, and is not yet. A refused or missing hook stays so: the kernel will not change.
@@ -162,6 +147,14 @@ impl SyscallProbe {
                 self.state.set(ProbeStatus::Attached, "");
             }
             Err(why) => self.state.set(ProbeStatus::Refused, &why),
+        }
+    }
+
+    /// The program that is its own alone, while one is attached.
+    pub(crate) fn own_program(&self) -> Option<BorrowedFd<'_>> {
+        match &self.link {
+            Some(Link::Function(bound)) => Some(bound.program.as_fd()),
+            _ => None,
         }
     }
 

@@ -93,11 +93,14 @@ pub(crate) struct Kills {
 }
 
 impl Kills {
-    pub(crate) fn new(plan: &KernelPlan) -> Self {
+    /// The lists of `plan`; `as_text`: the programs have paths as text, not as walked.
+    pub(crate) fn new(plan: &KernelPlan, as_text: bool) -> Self {
         let mut kills = Self::default();
         let most = KILLS_MAX as usize / 2;
         for path in &plan.kill_paths {
-            match reversed(path.as_bytes()).filter(|_| kills.paths.len() < most) {
+            let bytes = path.as_bytes();
+            let key = reversed(bytes).map(|key| if as_text { padded(bytes) } else { key });
+            match key.filter(|_| kills.paths.len() < most) {
                 Some(key) => _ = kills.paths.insert(key),
                 None => kills.left_out.push(path.clone()),
             }
@@ -278,8 +281,10 @@ mod tests {
             kill_comms: BTreeSet::from([Text::from("xmrig"), Text::from("sixteen-bytes-xx")]),
             ..KernelPlan::default()
         };
-        let kills = Kills::new(&plan);
+        let kills = Kills::new(&plan, false);
         assert_eq!((kills.paths.len(), kills.comms.len()), (1, 1));
         assert_eq!(kills.left_out, [Text::from(long.as_str()), Text::from("sixteen-bytes-xx")]);
+        let as_text = Kills::new(&plan, true);
+        assert_eq!(as_text.paths.first().map(|key| &key[..12]), Some(&b"/opt/miner\0\0"[..]));
     }
 }

@@ -12,7 +12,6 @@ use crate::error::RingError;
 use crate::ring::Ring;
 use crate::sequence::Sequences;
 use bytes::Bytes;
-use hostward_abi::maps::Counter;
 use hostward_abi::record::Record;
 use hostward_event::EventKind;
 use hostward_event::fact::Input;
@@ -28,8 +27,8 @@ const BATCH: usize = 8192;
 /// How long a program may still run after it was detached; generous, they take microseconds.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// What one CPU's kind had settled when the counters were read.
-type Settled = Vec<(EventKind, u16, u64)>;
+/// What one CPU's kind had settled when the counters were read; with the kind that the records have.
+type Settled = Vec<(EventKind, u8, u16, u64)>;
 
 /// Reads one ring.
 pub(crate) struct RingReader {
@@ -113,14 +112,16 @@ impl RingReader {
     fn decode(&mut self, bytes: Bytes, sink: &mut dyn FnMut(Input)) -> usize {
         let now_ns = boot_ns();
         let raw = match Record::parse(&bytes) {
-            Ok(record) => decode::event(&record, &bytes, self.rung, now_ns).ok_or(None),
+            Ok(record) => decode::event(&record, &bytes, self.rung, now_ns)
+                .map(|raw| (raw, decode::row(&record.header)))
+                .ok_or(None),
             Err(malformed) => Err(Some(malformed)),
         };
         match raw {
-            Ok(raw) => {
+            Ok((raw, row)) => {
                 let kind = raw.kind();
-                let lost = self.sequences.arrived(kind as u8, raw.source.cpu, raw.source.seq);
-                let gaps = lost.map(|lost| sink(Input::Gap(gap(kind, raw.source.cpu, lost, now_ns))));
+                let lost = self.sequences.arrived(row, raw.source.cpu, raw.source.seq);
+                let gaps = lost.map(|lost| sink(Input::Gap(gap(kind, row, raw.source.cpu, lost, now_ns))));
                 sink(Input::Raw(raw));
                 1 + usize::from(gaps.is_some())
             }
@@ -152,7 +153,7 @@ impl RingReader {
     fn begin_check(&mut self) -> Result<(), RingError> {
         let settled = self.counters.read().map_err(RingError::Counters)?;
         let settled =
-            settled.into_iter().map(|(kind, cpu, Counter { settled, .. })| (kind, cpu, settled)).collect();
+            settled.into_iter().map(|(kind, row, cpu, counter)| (kind, row, cpu, counter.settled)).collect();
         // Read after the counters: all that was settled then is in the ring below this position.
         self.pending = Some((self.ring.produced(), settled));
         self.checked = Instant::now();
@@ -166,9 +167,9 @@ impl RingReader {
         };
         let now_ns = boot_ns();
         let mut given = 0;
-        for (kind, cpu, settled) in settled {
-            if let Some(lost) = self.sequences.settled(kind as u8, cpu, settled) {
-                sink(Input::Gap(gap(kind, cpu, lost, now_ns)));
+        for (kind, row, cpu, settled) in settled {
+            if let Some(lost) = self.sequences.settled(row, cpu, settled) {
+                sink(Input::Gap(gap(kind, row, cpu, lost, now_ns)));
                 given += 1;
             }
         }
@@ -176,7 +177,7 @@ impl RingReader {
     }
 }
 
-fn gap(lost: EventKind, cpu: u16, numbers: RangeInclusive<u64>, boot_ns: u64) -> Gap {
+fn gap(lost: EventKind, row: u8, cpu: u16, numbers: RangeInclusive<u64>, boot_ns: u64) -> Gap {
     let (first, last) = numbers.into_inner();
-    Gap { lost, cpu, first, last, count: last - first + 1, boot_ns }
+    Gap { lost, cpu, stream: decode::stream(row), first, last, count: last - first + 1, boot_ns }
 }

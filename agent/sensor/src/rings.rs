@@ -24,6 +24,7 @@
 
 use crate::clock::boot_ns;
 use crate::error::RingError;
+use crate::ignore::Cgroups;
 use crate::reader::RingReader;
 use hostward_event::fact::Input;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,11 +43,17 @@ pub struct Rings {
     others: Vec<RingReader>,
     /// Records that are too young to be handed over.
     young: Vec<Input>,
+    /// Told of cgroups before anything else is.
+    ignored: Option<Cgroups>,
 }
 
 impl Rings {
-    pub(crate) const fn new(process: Option<RingReader>, others: Vec<RingReader>) -> Self {
-        Self { process, others, young: Vec::new() }
+    pub(crate) const fn new(
+        process: Option<RingReader>,
+        others: Vec<RingReader>,
+        ignored: Option<Cgroups>,
+    ) -> Self {
+        Self { process, others, young: Vec::new(), ignored }
     }
 
     /// Waits until something is there, at most `timeout`, and appends it to `inputs` in the order of
@@ -67,6 +74,9 @@ impl Rings {
             let mut last_ns = 0;
             let emptied = process.round(&mut |input| {
                 last_ns = time_ns(&input);
+                if let (Some(ignored), Input::Raw(event)) = (&mut self.ignored, &input) {
+                    ignored.heed(event);
+                }
                 self.young.push(input);
             });
             match emptied {

@@ -1,19 +1,24 @@
 //! The loaded sensor.
 
 use crate::calls::{self, Calls};
+use crate::checks::{self, Checks};
 use crate::config::{Config, RingBytes};
 use crate::counters::{Counters, KindCounters};
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
+use crate::ignore::{self, Cgroups, Ignore, InForce};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::load::{self, SyscallProbe, SyscallRungs};
 use crate::net::Hook;
 use crate::plan::{self, Kills, Opens};
+use crate::ports::{self, Ports};
 use crate::preflight::Privileges;
 use crate::reader::RingReader;
 use crate::ring::Ring;
 use crate::rings::Rings;
-use crate::{memory, objects, seeds};
+use crate::rungs::{self, Object};
+use crate::sampling::SampledClass;
+use crate::{budget, cgroup, lean, memory, misses, objects, preflight, sampling, seeds, uring};
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::Program;
 use aya::{Btf, Ebpf};
@@ -22,21 +27,15 @@ use hostward_event::plan::KernelPlan;
 use hostward_event::raw::Rung;
 use hostward_event::{EventKind, KindSet, Text, call};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Cgroup];
-/// Program, what it hooks, and what it reports.
-const BASE_PROBES: [(&str, &str, EventKind); 5] = [
-    ("exec", "sched_process_exec", EventKind::Exec),
-    ("fork", "sched_process_fork", EventKind::Fork),
-    ("exit", "sched_process_exit", EventKind::Exit),
-    ("cgroup_mkdir", "cgroup_mkdir", EventKind::Cgroup),
-    ("cgroup_rmdir", "cgroup_rmdir", EventKind::Cgroup),
-];
 
 /// Kinds of object `sys`, by their ring.
 fn sys_kinds(urgent: bool) -> Vec<EventKind> {
     let calls = call::TABLE.iter().filter(|spec| spec.group.is_bulk() != urgent).map(|spec| spec.kind);
-    let own = if urgent { &[][..] } else { &[EventKind::Open, EventKind::Connect] };
+    let own: &[EventKind] =
+        if urgent { &[EventKind::Signal] } else { &[EventKind::Open, EventKind::Connect] };
     own.iter().copied().chain(calls).collect()
 }
 
@@ -54,14 +53,25 @@ pub struct Sensor {
     base: Option<Loaded>,
     sys: Option<Loaded>,
     net: Option<Loaded>,
+    /// In place of all others, where the kernel lets no program read its memory.
+    lean: Option<Loaded>,
+    lean_probes: Vec<ProbeState>,
     base_probes: Vec<ProbeState>,
     sys_probes: Vec<SyscallProbe>,
     net_hooks: Vec<Hook>,
-    rungs: SyscallRungs,
+    uring_hooks: Vec<Hook>,
+    checks: Checks,
+    signal_hooks: Vec<Hook>,
+    syscall_rungs: SyscallRungs,
     opens: Opens,
     calls: Calls,
+    ports: Ports,
     kills: Kills,
+    ignore: Vec<Ignore>,
+    ignored_cgroups: Option<Cgroups>,
+    wanted: InForce,
     notes: Vec<String>,
+    kernel_bytes: u64,
 }
 
 impl Sensor {
@@ -86,37 +96,98 @@ impl Sensor {
             notes.push(format!("{why}; the agent's own process id is taken from its own pid namespace"));
             std::process::id()
         });
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // Those that may ever be there, as the kernel has maps for each.
+        let cpus = aya::util::nr_cpus().unwrap_or(1);
         let rings = config.ring_bytes(cpus as u64, memory_bytes());
-        let rungs = SyscallRungs::new(layout.has_sockets, config.trampolines);
+        let syscall_rungs = SyscallRungs::new(layout.has_sockets, config.trampolines);
+        let uring_hooks = uring::hooks(&layout);
         let mut sensor = Self {
             layout,
             base: None,
             sys: None,
             net: None,
-            base_probes: BASE_PROBES
-                .into_iter()
-                .map(|(program, hook, kind)| ProbeState::new(kind, program, hook, Rung::BtfTracepoint))
-                .collect(),
+            lean: None,
+            lean_probes: Vec::new(),
+            base_probes: rungs::of(Object::Base).map(ProbeState::of).collect(),
             sys_probes: SyscallProbe::all(),
-            net_hooks: Hook::all(),
-            rungs,
+            net_hooks: rungs::of(Object::Net).map(Hook::of).collect(),
+            uring_hooks,
+            checks: Checks::new(),
+            signal_hooks: rungs::of(Object::Sys)
+                .filter(|probe| probe.kind == EventKind::Signal)
+                .map(Hook::of)
+                .collect(),
+            syscall_rungs,
             opens: Opens::default(),
             calls: Calls::default(),
+            ports: Ports::default(),
             kills: Kills::default(),
+            ignore: config.ignore.clone(),
+            ignored_cgroups: None,
+            wanted: InForce::default(),
             notes,
+            kernel_bytes: 0,
         };
-        sensor.load_base(rings.process, own_pid)?;
-        sensor.load_sys(rings, own_pid)?;
-        sensor.load_net(rings.network, own_pid, &btf)?;
+        if preflight::forbids_reads() {
+            sensor.load_lean(rings, own_pid)?;
+        } else {
+            sensor.load_base(rings.process, own_pid)?;
+            sensor.load_sys(rings, own_pid)?;
+            sensor.load_net(rings.network, own_pid, &btf)?;
+        }
+        sensor.ignore().map_err(|cause| LoadError::Map { map: "IGNORE", cause })?;
+        sensor.attach_checks(plan.kinds, Some(&btf));
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         sensor.attach_base(&btf);
+        sensor.scan_ignored_cgroups();
         sensor.attach_sys(plan.kinds, Some(&btf));
         sensor.attach_net(plan.kinds);
+        sensor.attach_lean(plan.kinds, Some(&btf));
         drop(btf);
         memory::give_back();
+        sensor.kernel_bytes = sensor.objects().map(|loaded| budget::of(&loaded.object)).sum();
         sensor.report()?;
         Ok(sensor)
+    }
+
+    /// Loads the reduced sensor, and says of all else why it is not there.
+    fn load_lean(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
+        self.notes.push(lean::NOTE.to_owned());
+        self.lean_probes = rungs::of(Object::Lean).map(ProbeState::of).collect();
+        let told = |kind| self.lean_probes.iter().any(|probe| probe.kind == kind);
+        self.base_probes.retain(|probe| !told(probe.kind));
+        self.sys_probes.retain(|probe| !told(probe.state.kind));
+        self.net_hooks.retain(|hook| !told(hook.state.kind));
+        let hooks = self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks);
+        let calls = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
+        let others = self.base_probes.iter_mut().chain(calls).chain(hooks.map(|hook| &mut hook.state));
+        others.for_each(|probe| probe.set(ProbeStatus::Refused, lean::WHY));
+        let sizes = [("PROCESS", rings.process), ("BULK", rings.bulk)];
+        match load::object(objects::LEAN, &self.layout, own_pid, &sizes) {
+            Ok(object) => {
+                let rings = vec![
+                    ("PROCESS", "process", rings.process, lean::PROCESS.to_vec()),
+                    ("BULK", "bulk", rings.bulk, lean::BULK.to_vec()),
+                ];
+                self.lean = Some(Loaded::new(object, rings, Rung::BtfTracepoint)?);
+            }
+            Err(why) => {
+                let why = object_refusal(&why);
+                self.lean_probes.iter_mut().for_each(|probe| probe.set(ProbeStatus::Refused, &why));
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_lean(&mut self, kinds: KindSet, btf: Option<&Btf>) {
+        if let (Some(lean), Some(btf)) = (&mut self.lean, btf) {
+            lean::attach(&mut self.lean_probes, &mut lean.object, kinds, btf);
+        }
+    }
+
+    /// Those that are loaded.
+    fn objects(&self) -> impl Iterator<Item = &Loaded> {
+        [&self.base, &self.sys, &self.net, &self.lean].into_iter().flatten()
     }
 
     fn load_base(&mut self, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
@@ -140,6 +211,9 @@ impl Sensor {
             Err(why) => {
                 let why = object_refusal(&why);
                 self.sys_probes.iter_mut().for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
+                let hooks =
+                    self.uring_hooks.iter_mut().chain(&mut self.signal_hooks).chain(&mut self.checks.hooks);
+                hooks.for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
                 return Ok(());
             }
         };
@@ -157,10 +231,13 @@ impl Sensor {
             self.net_hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, why));
             return Ok(());
         }
-        match load::object(objects::NET, &self.layout, own_pid, &[("NETWORK", ring_bytes)]) {
+        // None of its programs takes scratch memory.
+        match load::object(objects::NET, &self.layout, own_pid, &[("NETWORK", ring_bytes), ("SLOTS", 1)]) {
             Ok(mut object) => {
                 self.net_hooks.iter_mut().for_each(|hook| hook.load(&mut object, btf));
-                let kinds = self.net_hooks.iter().map(|hook| hook.state.kind).collect();
+                let mut kinds: Vec<EventKind> = self.net_hooks.iter().map(|hook| hook.state.kind).collect();
+                // Two hooks tell of UDP.
+                kinds.dedup();
                 let ring = ("NETWORK", "network", ring_bytes, kinds);
                 self.net = Some(Loaded::new(object, vec![ring], Rung::BtfTracepoint)?);
             }
@@ -170,6 +247,35 @@ impl Sensor {
             }
         }
         Ok(())
+    }
+
+    fn ignore(&mut self) -> Result<(), MapError> {
+        if let Some(sys) = &mut self.sys
+            && !self.ignore.is_empty()
+        {
+            self.ignored_cgroups = ignore::Table::new(&self.ignore).write(&mut sys.object)?;
+        }
+        Ok(())
+    }
+
+    /// After cgroups that are made are told, so that none is missed in between.
+    fn scan_ignored_cgroups(&mut self) {
+        let Some(cgroups) = &mut self.ignored_cgroups else { return };
+        match cgroup::unified_root(Path::new("/proc")) {
+            Some(root) => cgroups.scan(&root),
+            None => self.notes.push(
+                "[[sensor.ignore]] cgroup: no unified hierarchy is mounted, so these blocks ignore nothing"
+                    .into(),
+            ),
+        }
+    }
+
+    /// How many events each block of `ignore` left out.
+    ///
+    /// # Errors
+    /// The kernel's word when the map cannot be read.
+    pub fn ignored(&self) -> Result<Vec<(String, u64)>, MapError> {
+        self.sys.as_ref().map_or(Ok(Vec::new()), |sys| ignore::counts(&sys.object, &self.ignore))
     }
 
     fn attach_net(&mut self, kinds: KindSet) {
@@ -184,8 +290,17 @@ impl Sensor {
         let Some(base) = &mut self.base else {
             return;
         };
-        for ((program, _, _), probe) in BASE_PROBES.into_iter().zip(&mut self.base_probes) {
-            load::attach_scheduler(&mut base.object, btf, program, probe);
+        for probe in &mut self.base_probes {
+            load::attach_scheduler(&mut base.object, btf, probe);
+        }
+    }
+
+    /// Programs that tell the paths of calls, before the table asks for them.
+    fn attach_checks(&mut self, kinds: KindSet, btf: Option<&Btf>) {
+        let Some(sys) = &mut self.sys else { return };
+        self.checks.attach(&mut sys.object, &mut self.syscall_rungs.trampolines, btf, kinds);
+        if let Some(why) = self.checks.impossible.take() {
+            self.notes.push(format!("paths of system calls are told as programs give them: {why}"));
         }
     }
 
@@ -195,20 +310,39 @@ impl Sensor {
         };
         for probe in &mut self.sys_probes {
             if probe.lacks(kinds) {
-                probe.attach(&mut sys.object, &mut self.rungs, btf);
+                probe.attach(&mut sys.object, &mut self.syscall_rungs, btf);
             } else if !kinds.contains(probe.state.kind) {
                 probe.close();
             }
+        }
+        self.checks.detach_others(&mut sys.object, kinds);
+        let wanted = uring::wanted(kinds);
+        if wanted && let Some(btf) = btf {
+            uring::load(&mut self.uring_hooks, &mut sys.object, btf);
+        }
+        let signals = kinds.contains(EventKind::Signal);
+        for hook in &mut self.signal_hooks {
+            if signals
+                && hook.lacks_program()
+                && let Some(btf) = btf
+            {
+                hook.load(&mut sys.object, btf);
+            }
+            hook.want(&mut sys.object, signals);
+        }
+        for hook in &mut self.uring_hooks {
+            hook.want(&mut sys.object, wanted);
         }
     }
 
     /// Logs what did not work; fails when nothing did.
     fn report(&self) -> Result<(), LoadError> {
         for note in &self.notes {
-            tracing::info!(note, "sensor");
+            tracing::info!("sensor: {note}");
         }
         let ladder = self.ladder();
-        ladder.iter().for_each(log_failure);
+        // Of the reduced sensor one note says it all.
+        ladder.iter().filter(|probe| probe.why != lean::WHY).for_each(log_failure);
         if ladder.iter().any(ProbeState::attached) {
             return Ok(());
         }
@@ -224,12 +358,18 @@ impl Sensor {
     /// # Errors
     /// [`ApplyError`]; the old plan, or more, is then in force.
     pub fn apply(&mut self, plan: &KernelPlan) -> Result<Vec<Text>, ApplyError> {
-        self.swap(plan)?;
         let before = self.ladder();
         // The type information is long, so it is only there while probes are attached.
-        let more = self.sys_probes.iter().any(|probe| probe.lacks(plan.kinds));
-        let btf = if more && self.rungs.trampolines.may_work() { Btf::from_sys_fs().ok() } else { None };
+        let more = self.syscall_rungs.trampolines.may_work()
+            && (self.checks.lack(plan.kinds) || self.sys_probes.iter().any(|p| p.lacks(plan.kinds)))
+            || uring::wanted(plan.kinds) && self.uring_hooks.iter().any(Hook::lacks_program)
+            || plan.kinds.contains(EventKind::Signal) && self.signal_hooks.iter().any(Hook::lacks_program)
+            || self.lean.is_some();
+        let btf = if more { Btf::from_sys_fs().ok() } else { None };
+        self.attach_checks(plan.kinds, btf.as_ref());
+        self.swap(plan)?;
         self.attach_sys(plan.kinds, btf.as_ref());
+        self.attach_lean(plan.kinds, btf.as_ref());
         if btf.is_some() {
             drop(btf);
             memory::give_back();
@@ -241,18 +381,39 @@ impl Sensor {
     }
 
     fn swap(&mut self, plan: &KernelPlan) -> Result<(), ApplyError> {
-        let (opens, calls, kills) = (Opens::new(plan), Calls::new(plan), Kills::new(plan));
+        let (opens, calls, kills) = (
+            Opens::new(plan),
+            Calls::new(plan, self.checks.attached()),
+            Kills::new(plan, self.lean.is_some()),
+        );
+        let ports = Ports::new(plan);
         if let Some(sys) = &mut self.sys {
             plan::swap_opens(&mut sys.object, &self.opens, &opens)?;
             calls::swap(&mut sys.object, &self.calls, &calls)?;
+            ports::swap(&mut sys.object, &self.ports, &ports)?;
+            self.wanted.swap(&mut sys.object, ignore::Table::wanted(plan))?;
+            uring::swap(&mut sys.object, plan.kinds)?;
         }
-        (self.opens, self.calls) = (opens, calls);
-        if let Some(base) = &mut self.base {
+        if let Some(lean) = &mut self.lean {
+            plan::swap_opens(&mut lean.object, &self.opens, &opens)?;
+        }
+        (self.opens, self.calls, self.ports) = (opens, calls, ports);
+        if let Some(base) = self.base.as_mut().or(self.lean.as_mut()) {
             plan::swap_kills(&mut base.object, &self.kills, &kills)?;
+        }
+        if let Some(base) = &mut self.base {
             plan::set_environment(&mut base.object, !plan.environment.is_empty())?;
         }
         self.kills = kills;
         Ok(())
+    }
+
+    /// Limits what each process may tell of `class` to `most` events a second; 0: no limit. What is left out is counted.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the limit is as it was.
+    pub fn limit(&mut self, class: SampledClass, most: u32) -> Result<(), ApplyError> {
+        self.sys.as_mut().map_or(Ok(()), |sys| sampling::limit(&mut sys.object, class, most))
     }
 
     /// Kill entries of the plan in force that the kernel cannot decide.
@@ -267,7 +428,12 @@ impl Sensor {
                 loaded.as_mut().map(|loaded| std::mem::take(&mut loaded.readers)).unwrap_or_default()
             });
         others.extend(network);
-        Rings::new(process.pop(), others)
+        if let Some(lean) = &mut self.lean {
+            let mut readers = std::mem::take(&mut lean.readers).into_iter();
+            process.extend(readers.next());
+            others.extend(readers);
+        }
+        Rings::new(process.pop(), others, self.ignored_cgroups.take())
     }
 
     /// The processes that live now. Call it after loading, so that none is missed in between.
@@ -285,13 +451,23 @@ impl Sensor {
     /// Every probe and how it fared.
     pub fn ladder(&self) -> Vec<ProbeState> {
         let others = self.sys_probes.iter().map(|probe| &probe.state);
-        let hooks = self.net_hooks.iter().map(|hook| &hook.state);
-        self.base_probes.iter().chain(others).chain(hooks).cloned().collect()
+        let hooks = self
+            .net_hooks
+            .iter()
+            .chain(&self.uring_hooks)
+            .chain(&self.signal_hooks)
+            .chain(&self.checks.hooks);
+        let hooks = hooks.map(|hook| &hook.state);
+        self.lean_probes.iter().chain(&self.base_probes).chain(others).chain(hooks).cloned().collect()
     }
 
     /// Kinds that at least one attached probe reports.
     pub fn observed(&self) -> KindSet {
-        let attached = self.ladder().into_iter().filter(ProbeState::attached);
+        // What comes through io_uring is of kinds that system calls report as well; checks tell of those.
+        let calls = self.sys_probes.iter().map(|probe| &probe.state);
+        let hooks = self.net_hooks.iter().chain(&self.signal_hooks).map(|hook| &hook.state);
+        let process = self.lean_probes.iter().chain(&self.base_probes);
+        let attached = process.chain(calls).chain(hooks).filter(|probe| probe.attached());
         attached.fold(KindSet::NONE, |kinds, probe| kinds.union(KindSet::of(&[probe.kind])))
     }
 
@@ -300,28 +476,61 @@ impl Sensor {
         &self.notes
     }
 
+    /// Memory that the programs' maps take in the kernel, bytes, as it accounts it.
+    pub const fn kernel_bytes(&self) -> u64 {
+        self.kernel_bytes
+    }
+
+    /// What all maps but the rings take on so many CPUs by calculation, bytes: at most.
+    pub const fn calculated_bytes(cpus: u64) -> u64 {
+        budget::without_rings(cpus)
+    }
+
     /// What the programs did since loading, per kind.
     ///
     /// # Errors
     /// The kernel's word when a counter map cannot be read.
     pub fn counters(&self) -> Result<Vec<KindCounters>, MapError> {
         let mut kinds = Vec::new();
-        for loaded in [&self.base, &self.sys, &self.net].into_iter().flatten() {
+        for loaded in self.objects() {
             kinds.extend(loaded.counters.totals()?);
         }
         Ok(kinds)
     }
 
+    /// How often each program was not run, as one was running already on that CPU, by what it hooks; only those that
+    /// missed something. What happened then is not told. Kernels before 5.12 do not tell this. `paths of calls`: calls
+    /// that succeeded and are told with their texts, as no program kept the paths for them.
+    pub fn missed(&self) -> Vec<(String, u64)> {
+        let mut all: Vec<(String, u64)> = Vec::new();
+        for loaded in self.objects() {
+            for (name, program) in loaded.object.programs() {
+                let missed = program.fd().ok().and_then(|fd| misses::of(fd.as_fd()));
+                all.extend(missed.map(|missed| (name.to_owned(), missed)));
+            }
+        }
+        for probe in &self.sys_probes {
+            let missed = probe.own_program().and_then(misses::of);
+            all.extend(missed.map(|missed| (probe.state.hook.to_string(), missed)));
+        }
+        let unresolved = self.sys.as_ref().and_then(|sys| checks::unresolved(&sys.object));
+        all.extend(unresolved.map(|calls| ("paths of calls".to_owned(), calls)));
+        all.retain(|(_, missed)| *missed != 0);
+        all
+    }
+
     /// Verified instructions of each loaded program, where the kernel tells (5.16).
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
         let mut all = Vec::new();
-        for loaded in [&self.base, &self.sys, &self.net].into_iter().flatten() {
+        for loaded in self.objects() {
             for (name, program) in loaded.object.programs() {
                 let count = program.info().ok().and_then(|info| info.verified_instruction_count());
                 all.extend(count.map(|count| (name.to_owned(), count)));
             }
         }
-        all.extend(self.rungs.trampolines.verified.iter().map(|(name, count)| ((*name).to_owned(), *count)));
+        all.extend(
+            self.syscall_rungs.trampolines.verified.iter().map(|(name, count)| ((*name).to_owned(), *count)),
+        );
         all.sort();
         all
     }
@@ -329,19 +538,25 @@ impl Sensor {
     /// Stops all events. What is in the rings can still be read: see [`Rings::drain`].
     pub fn detach(&mut self) {
         self.sys_probes.iter_mut().for_each(SyscallProbe::close);
-        for loaded in [&mut self.base, &mut self.sys, &mut self.net].into_iter().flatten() {
+        for loaded in [&mut self.base, &mut self.sys, &mut self.net, &mut self.lean].into_iter().flatten() {
             for (_, program) in loaded.object.programs_mut() {
                 // A program that never was loaded says so; there is nothing to do about it.
                 let _ = match program {
                     Program::BtfTracePoint(program) => program.unload(),
                     Program::TracePoint(program) => program.unload(),
+                    Program::CgroupSockAddr(program) => program.unload(),
+                    Program::CgroupSkb(program) => program.unload(),
+                    Program::FEntry(program) => program.unload(),
+                    Program::FExit(program) => program.unload(),
                     _ => Ok(()),
                 };
             }
         }
         let others = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
-        let hooks = self.net_hooks.iter_mut().map(|hook| &mut hook.state);
-        for probe in self.base_probes.iter_mut().chain(others).chain(hooks) {
+        let hooks = (self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks))
+            .chain(&mut self.checks.hooks)
+            .map(|hook| &mut hook.state);
+        for probe in self.lean_probes.iter_mut().chain(&mut self.base_probes).chain(others).chain(hooks) {
             if probe.status == ProbeStatus::Attached {
                 probe.set(ProbeStatus::Unwanted, "detached");
             }

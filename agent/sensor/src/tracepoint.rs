@@ -11,6 +11,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// The tracepoint at the end of a system call.
+pub(crate) fn exit_of(call: &str) -> String {
+    format!("sys_exit_{call}")
+}
+
 const PLACES: [&str; 2] =
     ["/sys/kernel/tracing/events/syscalls", "/sys/kernel/debug/tracing/events/syscalls"];
 

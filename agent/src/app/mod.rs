@@ -13,6 +13,7 @@
 
 mod host;
 mod line;
+mod overload;
 mod owners;
 mod programs;
 mod rings;
@@ -34,9 +35,9 @@ use crate::recent::Recent;
 use crate::report::Report;
 use crate::watch::Watch;
 use hostward_enrich::Enricher;
-use hostward_event::Text;
 use hostward_event::fact::{Fact, Input, Notice};
 use hostward_event::mask::Masker;
+use hostward_event::{EventKind, Text};
 use hostward_host::{Board, Domains, Host, UserWatch};
 use hostward_outputs::{Outputs, SinkSpec};
 use hostward_policy::Condition;
@@ -124,6 +125,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let watch = config.rules.watch.then(|| Watch::new(sources.stamp()));
     let policy = Arc::new(sources.load(config)?);
     tell_problems(&policy, &health);
+    tell_silenced(&policy, config, &health);
     let masker = Masker::new(&config.masking)
         .map_err(|error| Failure::new(Exit::Config, format!("masking: {error}"), "mend [masking]"))?;
     let capture = args.capture.as_deref().map(create_capture).transpose()?;
@@ -212,6 +214,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
         started_ns: now_ns,
         tripped: Vec::new(),
         failed_sinks: BTreeSet::new(),
+        overload: overload::Overload::new(config.sensor.degrade.clone()),
     }
     .run()
 }
@@ -242,25 +245,29 @@ fn feed_facts(
     mut facts: Vec<Fact>,
     health: &Health,
 ) -> Result<(), Failure> {
-    let machine = hostward_host::host_facts();
+    let mut machine = hostward_host::host_facts();
     facts.push(Fact::Agent(hostward_host::agent_facts(VERSION)));
-    facts.push(Fact::Host(machine));
-    facts.push(Fact::Notice(notice("agent_started", format!("hostward {VERSION} started"), true)));
     let seeds = match sensor.seeds() {
         Ok(mut seeds) => {
             for seed in &mut seeds {
                 // One that ended since is told by its exit, which waits in the ring.
                 host.complete(seed);
             }
+            machine.exact_starts = true;
             seeds
         }
         Err(error) => {
-            let note = format!("living processes were read from /proc, not from the task iterator: {error}");
+            let note = format!(
+                "living processes were read from /proc, not from the task iterator: {error}; /proc tells their \
+                 starts in ticks of 10 ms, so a pid used again within a tick has the process.entity_id it had"
+            );
             tracing::info!("{note}");
             health.note(Stage::AddContext, "seeds", vec![note]);
             host.seeds().map_err(|error| Failure::new(Exit::CannotSense, error.to_string(), "mount /proc"))?
         }
     };
+    facts.push(Fact::Host(machine));
+    facts.push(Fact::Notice(notice("agent_started", format!("hostward {VERSION} started"), true)));
     facts.extend(seeds.into_iter().map(|seed| Fact::Process(Box::new(seed))));
     let inputs = facts.into_iter().map(Input::Fact).collect();
     let gone = |_| Failure::new(Exit::Bug, "the pipeline ended while it was started", "");
@@ -293,6 +300,26 @@ fn tell_problems(policy: &Policy, health: &Health) {
         [first, ..] => format!("{} problems in rules or responses, the first: {first}", errors.len()),
     };
     health.set(Stage::MatchPolicy, "rules", state, why, crate::clock::wall_ns());
+}
+
+/// Rules that look for what a block of `[[sensor.ignore]]` leaves out whoever does it.
+fn tell_silenced(policy: &Policy, config: &Config, health: &Health) {
+    let mut notes = Vec::new();
+    for (kinds, block) in hostward_sensor::silenced(&config.sensor.ignore) {
+        let blind =
+            policy.rules.iter().filter(|rule| rule.enabled && !rule.kinds().intersection(kinds).is_empty());
+        let names: Vec<&Text> = blind.map(|rule| &rule.info.name).collect();
+        if let [first, ..] = names.as_slice() {
+            let count = names.len();
+            let events: Vec<&str> = kinds.iter().map(EventKind::name).collect();
+            notes.push(format!(
+                "[[sensor.ignore]] block {block} leaves out every {}, which {count} enabled rules look for, the first: {first}; give the block another key, or switch the rules off",
+                events.join(", ")
+            ));
+        }
+    }
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    health.note(Stage::MatchPolicy, "ignored", notes);
 }
 
 /// The configured sinks, else a file in the state directory; on a terminal the live view besides.

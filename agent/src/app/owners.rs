@@ -90,7 +90,11 @@ async fn watch(board: Board, facts: mpsc::Sender<Fact>, health: Arc<Health>) {
                 return;
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        // At once: what a container does meanwhile goes out without its name, or waits for nobody.
+        tokio::select! {
+            () = board.changed() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
     }
 }
 

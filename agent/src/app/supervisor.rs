@@ -1,14 +1,15 @@
 //! The main thread once all is built: signals, reports, and the way down.
 
 use super::line::{Message, Numbers};
+use super::overload::{Losses, Overload, Step};
 use super::rings::Rings;
-use super::{notice, tell_problems};
+use super::{notice, tell_problems, tell_silenced};
 use crate::admin::{self, Reload, Shared};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::health::{Health, Stage, State};
 use crate::policy::{Policy, Sources};
-use crate::report::{ContextReport, KernelCount, LaneReport, Report, SinkReport};
+use crate::report::{ContextReport, IgnoredCount, KernelCount, LaneReport, MissedCount, Report, SinkReport};
 use crate::systemd;
 use crate::watch::Watch;
 use hostward_event::fact::{Fact, Input};
@@ -24,6 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// One reason may be that of a hundred probes: so many are named.
+const MAX_HOOKS: usize = 4;
 
 /// A report is made, and the watchdog fed, this often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -48,6 +52,7 @@ pub struct Supervisor {
     pub(super) started_ns: i64,
     pub(super) tripped: Vec<String>,
     pub(super) failed_sinks: BTreeSet<String>,
+    pub(super) overload: Overload,
 }
 
 struct Signals {
@@ -72,7 +77,7 @@ impl Supervisor {
                 interrupt: signal(SignalKind::interrupt()).map_err(cannot)?,
             };
             self.note_ladder();
-            let line = self.report(0);
+            let line = self.report(0, &self.counters());
             tracing::info!("ready: {line}");
             systemd::ready(&line);
             self.watch(&mut signals).await;
@@ -101,12 +106,14 @@ impl Supervisor {
                 _ = tick.tick() => {
                     self.tell_losses();
                     self.heed_caps();
+                    let counters = self.counters();
+                    self.heed_overload(&counters);
                     if self.watch.as_mut().is_some_and(|watch| watch.settled(self.sources.stamp())) {
                         tracing::info!("rule or response files have changed");
                         drop(self.reload());
                     }
                     let received = self.numbers().counts.received;
-                    let line = self.report(received.saturating_sub(before));
+                    let line = self.report(received.saturating_sub(before), &counters);
                     before = received;
                     systemd::status(&line);
                     if watchdog && self.moves() {
@@ -167,6 +174,7 @@ impl Supervisor {
         let outcome = match applied {
             Ok(policy) => {
                 tell_problems(&policy, &self.health);
+                tell_silenced(&policy, &self.config, &self.health);
                 let message =
                     format!("{} rules, {} responses in force", policy.rules.len(), policy.responses.len());
                 tracing::info!("reloaded: {message}");
@@ -191,7 +199,7 @@ impl Supervisor {
                 Err(why)
             }
         };
-        let line = self.report(0);
+        let line = self.report(0, &self.counters());
         systemd::ready(&line);
         outcome
     }
@@ -226,6 +234,38 @@ impl Supervisor {
         self.tripped = tripped;
     }
 
+    /// Too much for the ring: the kernel leaves out what the configuration says, until it is calm again.
+    fn heed_overload(&mut self, counters: &[KindCounters]) {
+        let Some(step) = self.overload.look(Losses::of(counters)) else { return };
+        let most = self.overload.most();
+        let (classes, most) = match step {
+            Step::Limit(class) => (vec![class], most),
+            Step::Lift => (self.config.sensor.degrade.order.clone(), 0),
+        };
+        for class in classes {
+            if let Err(error) = self.sensor.limit(class, most) {
+                tracing::error!(%error, class = class.name(), "the limit under overload cannot be set");
+            }
+        }
+        let names: Vec<_> = self.overload.limited().iter().map(|class| class.name()).collect();
+        let now_ns = crate::clock::wall_ns();
+        if names.is_empty() {
+            let message = "overload is over: everything is told again";
+            tracing::info!("{message}");
+            self.health.set(Stage::ObserveEvent, "overload", State::Ok, "", now_ns);
+            self.send(Input::Fact(Fact::Notice(notice("overload_ended", message.to_owned(), true))));
+        } else {
+            let why = format!(
+                "overload: of {} each process tells {most} events a second, the others are counted as sampled; \
+                 a larger sensor.bulk_ring_bytes or fewer watched files help",
+                names.join(" and ")
+            );
+            tracing::warn!("{why}");
+            self.health.set(Stage::ObserveEvent, "overload", State::Degraded, why.clone(), now_ns);
+            self.send(Input::Fact(Fact::Notice(notice("overload", why, false))));
+        }
+    }
+
     /// What sinks lost belongs into the feed of those that did not.
     fn tell_losses(&self) {
         for (sink, range) in self.outputs.take_losses() {
@@ -247,9 +287,18 @@ impl Supervisor {
             .iter()
             .filter(|probe| !matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted))
             .filter(|probe| !absent(probe));
-        let mut notes: Vec<String> = missing
-            .map(|probe| format!("{} is {}: {}", probe.hook, probe.status.name(), probe.why))
-            .collect();
+        let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for probe in missing {
+            reasons.entry((probe.status.name(), &probe.why)).or_default().push(&probe.hook);
+        }
+        let mut notes = Vec::new();
+        for ((status, why), hooks) in reasons {
+            let (told, more) = hooks.split_at(hooks.len().min(MAX_HOOKS));
+            notes.extend(told.iter().map(|hook| format!("{hook} is {status}: {why}")));
+            if !more.is_empty() {
+                notes.push(format!("{} more are {status}: {why}; `hostward doctor` has all", more.len()));
+            }
+        }
         notes.extend(self.sensor.notes().iter().cloned());
         self.health.note(Stage::LoadSensor, "ladder", notes);
         let absent = ladder.iter().filter(absent).map(|probe| probe.kind);
@@ -270,7 +319,7 @@ impl Supervisor {
     }
 
     /// Makes the report; gives its line.
-    fn report(&mut self, events_per_second: u64) -> String {
+    fn report(&mut self, events_per_second: u64, counters: &[KindCounters]) -> String {
         let now_ns = crate::clock::wall_ns();
         let numbers = self.numbers();
         let sinks: Vec<SinkReport> = self.outputs.status().iter().map(sink_report).collect();
@@ -296,7 +345,10 @@ impl Supervisor {
             rules: self.policy.rules.len(),
             responses: self.policy.responses.len(),
             counts: numbers.counts,
-            kernel: self.kernel_counts(),
+            kernel: counters.iter().map(kernel_count).collect(),
+            missed: self.missed(),
+            kernel_bytes: self.sensor.kernel_bytes(),
+            ignored: self.ignored(),
             processes: numbers.processes,
             context: ContextReport {
                 containers: numbers.context.containers,
@@ -315,15 +367,18 @@ impl Supervisor {
         line
     }
 
-    fn kernel_counts(&self) -> Vec<KernelCount> {
+    fn counters(&self) -> Vec<KindCounters> {
         // A map that cannot be read is told by the rings' thread, which reads it too.
-        let counters = self.sensor.counters().unwrap_or_default();
-        let count = |kind: KindCounters| KernelCount {
-            kind: kind.kind.name().to_owned(),
-            attempted: kind.attempted,
-            dropped: kind.dropped,
-        };
-        counters.into_iter().map(count).collect()
+        self.sensor.counters().unwrap_or_default()
+    }
+
+    fn missed(&self) -> Vec<MissedCount> {
+        self.sensor.missed().into_iter().map(|(hook, missed)| MissedCount { hook, missed }).collect()
+    }
+
+    fn ignored(&self) -> Vec<IgnoredCount> {
+        let counts = self.sensor.ignored().unwrap_or_default();
+        counts.into_iter().map(|(block, events)| IgnoredCount { block, events }).collect()
     }
 
     fn lanes(&self) -> Vec<LaneReport> {
@@ -430,6 +485,15 @@ fn bounds_reached(numbers: &Numbers) -> Vec<String> {
 /// Gaps and notices come from user space.
 const fn wants_probe(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Gap | EventKind::Agent)
+}
+
+fn kernel_count(kind: &KindCounters) -> KernelCount {
+    KernelCount {
+        kind: kind.kind.name().to_owned(),
+        attempted: kind.attempted,
+        dropped: kind.dropped,
+        sampled: kind.sampled,
+    }
 }
 
 fn sink_report(status: &SinkStatus) -> SinkReport {

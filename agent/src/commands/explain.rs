@@ -7,8 +7,10 @@ use crate::exit::{Exit, Failure};
 use crate::output::Printer;
 use crate::policy;
 use hostward_event::plan::{KernelPlan, OpenClass};
+use hostward_event::scope::Scope;
 use hostward_event::{EventKind, call};
 use hostward_policy::{Protected, Responses};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Shows a rule as it is compiled.
@@ -59,6 +61,36 @@ pub fn run(args: &cli::RulesExplain) -> Result<Exit, Failure> {
 
 /// What the kernel leaves out of a kind of event for this rule alone.
 fn in_kernel(kind: EventKind, plan: &KernelPlan) -> String {
+    let what = of_what(kind, plan);
+    match plan.scopes.get(&kind) {
+        None => what,
+        Some(scopes) => {
+            let scopes: Vec<String> = scopes.iter().map(of_whom).collect();
+            format!("{what}; of these {}", scopes.join(", or "))
+        }
+    }
+}
+
+/// Who makes the events, and to where.
+fn of_whom(scope: &Scope) -> String {
+    let mut parts = Vec::new();
+    if let Some(comms) = &scope.comms {
+        parts.push(format!("by {}", listed(comms)));
+    }
+    if let Some(uids) = &scope.uids {
+        parts.push(format!("as uid {}", listed(uids)));
+    }
+    if let Some(networks) = &scope.networks {
+        parts.push(format!("to {}", listed(networks)));
+    }
+    parts.join(" ")
+}
+
+fn listed<T: ToString>(values: &BTreeSet<T>) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn of_what(kind: EventKind, plan: &KernelPlan) -> String {
     match kind {
         EventKind::Open => {
             let mut text = match classes(plan.opens.all) {
@@ -75,6 +107,13 @@ fn in_kernel(kind: EventKind, plan: &KernelPlan) -> String {
             }
             text
         }
+        EventKind::Connect => match &plan.connect_ports {
+            None => "every one".to_owned(),
+            Some(ports) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                format!("those to port {}", ports.join(", "))
+            }
+        },
         kind if kind.is_call() => match plan.calls.get(&kind) {
             None => "every one".to_owned(),
             Some(wanted) => {

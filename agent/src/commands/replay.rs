@@ -4,7 +4,7 @@ use crate::capture::{CaptureError, Reader};
 use crate::cli::{self, Format};
 use crate::clock::ReplayClock;
 use crate::commands::check::refused;
-use crate::commands::cost::Cost;
+use crate::commands::cost::{self, Cost};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
@@ -16,16 +16,17 @@ use hostward_event::mask::Masker;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The pipeline of a run, on the clock of a capture.
 ///
 /// # Errors
 /// [`Exit::Config`] for patterns of `[masking]` that are none.
-pub fn pipeline(config: &Config, policy: Policy) -> Result<Pipeline<ReplayClock>, Failure> {
+pub fn pipeline(config: &Config, policy: Arc<Policy>) -> Result<Pipeline<ReplayClock>, Failure> {
     let masker = Masker::new(&config.masking)
         .map_err(|error| Failure::new(Exit::Config, format!("masking: {error}"), "mend [masking]"))?;
     let (clock, enricher) = (ReplayClock::default(), Enricher::new(&config.enrich));
-    Ok(Pipeline::new(clock, enricher, Arc::new(policy), config.telemetry.clone(), masker))
+    Ok(Pipeline::new(clock, enricher, policy, config.telemetry.clone(), masker))
 }
 
 /// A capture that is foreign or cut.
@@ -41,24 +42,26 @@ pub fn damaged(capture: &Path, error: &CaptureError) -> Failure {
 /// [`Exit::BadInput`] for a capture that is foreign or cut, [`Exit::Config`] for rules that do not load.
 pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
     let config = config::load(args.config.as_deref()).map_err(refused)?.config;
-    let policy = Sources::new(&config, &args.rules).load(&config)?;
+    let began = Instant::now();
+    let policy = Arc::new(Sources::new(&config, &args.rules).load(&config)?);
+    let loading = began.elapsed();
     for problem in policy.errors() {
         eprintln!("hostward: {problem}");
     }
-    let mut pipeline = pipeline(&config, policy)?;
+    let mut pipeline = pipeline(&config, Arc::clone(&policy))?;
     let damaged = |error| damaged(&args.capture, &error);
     let mut reader = Reader::open(&args.capture).map_err(damaged)?;
     let mut out = Printer::default();
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut effects = Vec::new();
-    let mut cost = args.cost.then(|| Cost::new(&config.enrich));
+    let mut cost = args.cost.then(Cost::new);
     loop {
         let end = match reader.next() {
             Ok(Some((input, reads))) => {
                 pipeline.clock.load(reads);
                 match &mut cost {
                     None => pipeline.handle(&input, &mut effects),
-                    Some(cost) => cost.measure(&input, || pipeline.handle(&input, &mut effects)),
+                    Some(cost) => cost.measure(&mut pipeline, &input, &mut effects),
                 }
                 None
             }
@@ -81,7 +84,8 @@ pub fn run(args: &cli::Replay) -> Result<Exit, Failure> {
         }
         if let Some(end) = end {
             if let Some(cost) = cost {
-                eprint!("{cost}");
+                let events = cost::events(&args.capture, &config.enrich).map_err(damaged)?;
+                eprint!("{cost}{}", cost::rules(&policy, loading, &events));
             }
             return end;
         }

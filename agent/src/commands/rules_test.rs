@@ -8,8 +8,11 @@ use crate::exit::{Exit, Failure};
 use crate::output::Printer;
 use crate::pipeline::Effect;
 use crate::policy::{Policy, Sources};
+use hostward_event::fact::Input;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Prints `COUNT RULE` for each rule that matched, by name; with `--expect` only what differs.
 ///
@@ -45,30 +48,46 @@ pub fn run(args: &cli::RulesTest) -> Result<Exit, Failure> {
 }
 
 fn count(capture: &Path, policy: Policy, config: &Config) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut counts = BTreeMap::new();
+    play(capture, Arc::new(policy), config, |effect| {
+        if let Effect::Emit(event) = effect
+            && let Some(alert) = &event.alert
+        {
+            *counts.entry(alert.rule.name.to_string()).or_insert(0) += 1;
+        }
+    })?;
+    Ok(counts)
+}
+
+/// Runs the pipeline over a capture; gives how long what it holds took to happen.
+pub(super) fn play(
+    capture: &Path,
+    policy: Arc<Policy>,
+    config: &Config,
+    mut each: impl FnMut(Effect),
+) -> Result<Duration, Failure> {
     let damaged = |error| damaged(capture, &error);
     let mut pipeline = pipeline(config, policy)?;
     let mut reader = Reader::open(capture).map_err(damaged)?;
-    let mut counts = BTreeMap::new();
-    let mut effects = Vec::new();
+    let (mut effects, mut times) = (Vec::new(), None);
     loop {
         let step = reader.next().map_err(damaged)?;
         let ended = step.is_none();
         match step {
             Some((input, reads)) => {
+                if let Input::Raw(raw) = &input {
+                    let at_ns = raw.source.boot_ns;
+                    let (first, last) = times.unwrap_or((at_ns, at_ns));
+                    times = Some((first.min(at_ns), last.max(at_ns)));
+                }
                 pipeline.clock.load(reads);
                 pipeline.handle(&input, &mut effects);
             }
             None => pipeline.finish(&mut effects),
         }
-        for effect in effects.drain(..) {
-            if let Effect::Emit(event) = effect
-                && let Some(alert) = &event.alert
-            {
-                *counts.entry(alert.rule.name.to_string()).or_insert(0) += 1;
-            }
-        }
+        effects.drain(..).for_each(&mut each);
         if ended {
-            return Ok(counts);
+            return Ok(times.map_or(Duration::ZERO, |(first, last)| Duration::from_nanos(last - first)));
         }
     }
 }

@@ -116,8 +116,14 @@ pub struct Telemetry {
     pub connect: bool,
     /// Ends of TCP connections.
     pub connection_end: bool,
+    /// First UDP sends of a process to an address.
+    pub udp: bool,
+    /// DNS questions and answers.
+    pub dns: bool,
     /// cgroups made and removed.
     pub cgroup: bool,
+    /// Signals that processes send to others.
+    pub signals: bool,
     /// Opens of files.
     pub opens: Opens,
     /// Files made, removed, renamed and changed.
@@ -142,7 +148,10 @@ impl Default for Telemetry {
             exit: true,
             connect: true,
             connection_end: true,
+            udp: false,
+            dns: false,
             cgroup: false,
+            signals: false,
             opens: Opens::Watched,
             files: false,
             sockets: true,

@@ -67,8 +67,14 @@ fn exec() -> Input {
         ..RawTask::default()
     };
     let exec = RawExec { path: "/xmrig".into(), filename: "/xmrig".into(), cgroup, ..RawExec::default() };
-    let source =
-        Source { rung: Rung::BtfTracepoint, cpu: 0, seq: 1, boot_ns: 2_000, received_boot_ns: 3_000 };
+    let source = Source {
+        rung: Rung::BtfTracepoint,
+        cpu: 0,
+        stream: 0,
+        seq: 1,
+        boot_ns: 2_000,
+        received_boot_ns: 3_000,
+    };
     Input::Raw(RawEvent { source, task, body: RawBody::Exec(Box::new(exec)) })
 }
 

@@ -1,7 +1,45 @@
 //! Values of maps and of the read-only settings.
 
 /// Kinds that the counters have room for; the index is the kind's number.
-pub const KINDS: usize = 128;
+pub const KINDS: usize = 256;
+
+/// Operations of io_uring that the table of what is wanted of them has room for.
+pub const URING_OPS: u32 = 64;
+
+/// What is wanted of an operation of io_uring.
+pub mod uring_call {
+    /// Nothing.
+    pub const UNWANTED: u32 = 0;
+
+    /// To be told as system call `number` (of an open or connect: its own number of the call), counted in `row`.
+    pub const fn told_as(row: u8, number: u32) -> u32 {
+        (row as u32) << 16 | number & 0xffff
+    }
+
+    /// Where it is counted.
+    pub const fn row(call: u32) -> u8 {
+        (call >> 16) as u8
+    }
+
+    /// Which call it is told as.
+    pub const fn number(call: u32) -> u32 {
+        call & 0xffff
+    }
+}
+
+/// Classes of events that may be left out under overload.
+pub const SAMPLED_CLASSES: u32 = 2;
+
+/// Those classes.
+pub mod sampled_class {
+    /// Opens for reading alone.
+    pub const OPEN_READ: u32 = 0;
+    /// Connects.
+    pub const CONNECT: u32 = 1;
+}
+
+/// Processes whose events are counted under overload; the least lately seen is forgotten.
+pub const SAMPLED_PROCESSES: u32 = 4096;
 
 /// Numbers of system calls that the call table has room for.
 pub const CALL_NUMBERS: u32 = 512;
@@ -18,6 +56,54 @@ pub const NAMES_MAX: u32 = 8192;
 
 /// Paths, and command names, that may be killed at exec.
 pub const KILLS_MAX: u32 = 1024;
+
+/// Words of the bitmap of ports whose connects are wanted; bit n of all: port n.
+pub const PORT_WORDS: usize = 1024;
+
+/// Blocks of what is ignored: one bit of a word each.
+pub const IGNORE_BLOCKS: usize = 32;
+
+/// Keys of what is ignored: texts, ids, cgroups, networks.
+pub const IGNORE_KEYS_MAX: u32 = 16_384;
+
+/// Bytes of such a key: the word of [`ignore_key`], then the value. The most that the kernel's trie takes.
+pub const IGNORE_KEY_BYTES: usize = 256;
+
+/// Most bytes of a path's end that are compared.
+pub const IGNORE_TAIL_BYTES: usize = 64;
+
+/// What a key of the trie of what is ignored is; the first word of its data.
+pub mod ignore_key {
+    /// Command name, 16 bytes, zero-padded.
+    pub const COMM: u32 = 1;
+    /// Effective user id, 4 bytes.
+    pub const UID: u32 = 2;
+    /// kernfs id of a directory of the unified cgroup hierarchy, 8 bytes.
+    pub const CGROUP: u32 = 3;
+    /// Front of the path of the program's file, or all of it with its NUL.
+    pub const EXE: u32 = 4;
+    /// The same of the file that was opened.
+    pub const PATH: u32 = 5;
+    /// End of the path of the file that was opened, its last byte first.
+    pub const TAIL: u32 = 6;
+    /// Address, 16 bytes, those of IPv4 as IPv6 maps them.
+    pub const ADDRESS: u32 = 7;
+    /// Port, 2 bytes in the order of the network.
+    pub const PORT: u32 = 8;
+}
+
+/// Tables of blocks; each has a spec, and keys of its own in the trie.
+pub mod block_table {
+    /// What the operator wants left out: an event that a block fits is.
+    pub const IGNORED: u32 = 0;
+    /// What rules want: an event that no block fits is left out. A kind without blocks is wanted of everyone.
+    pub const WANTED: u32 = 1;
+
+    /// What keys of table `table` begin with, on top of [`ignore_key`](super::ignore_key).
+    pub const fn key(table: u32, what: u32) -> u32 {
+        table << 16 | what
+    }
+}
 
 /// Words of the filter's bitmap: 4096 bits.
 pub const BLOOM_WORDS: usize = 64;
@@ -53,8 +139,8 @@ wire! {
         pub nr_openat2: u32,
         /// Number of creat(2); `u32::MAX`: this machine has none.
         pub nr_creat: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// Number of the v1 hierarchy whose directories tell workloads apart; 0: the unified one.
+        pub cgroup_hierarchy: u32,
     }
 
     /// The open filter's fixed part.
@@ -65,6 +151,28 @@ wire! {
         pub any: u32,
         /// One bit per [`name_bit`] of a wanted name.
         pub bloom: [u64; BLOOM_WORDS],
+    }
+
+    /// Which blocks of a table look at what. Bit n: block n.
+    pub struct IgnoreSpec {
+        /// By kind (an open by its call): blocks for such an event.
+        pub kinds: [u32; KINDS],
+        /// Blocks that look at the command name.
+        pub comm: u32,
+        /// At the effective user id.
+        pub uid: u32,
+        /// At the cgroup.
+        pub cgroup: u32,
+        /// At the program's file.
+        pub exe: u32,
+        /// At the path of what was opened.
+        pub path: u32,
+        /// At the address that was connected to.
+        pub address: u32,
+        /// At its port.
+        pub port: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 
     /// What the call program does for one system call; all zero: nothing.
@@ -98,8 +206,8 @@ wire! {
         /// Descriptors of the directories in which the first two strings start when they are relative paths;
         /// [`BASE_CWD`]: in the working directory; [`NO_ARGUMENT`]: it is no path.
         pub bases: [u8; 2],
-        /// Zero.
-        pub reserved: [u8; 2],
+        /// Of [`path_check`] those that tell the paths of this call and are attached; 0: only its texts are known.
+        pub checks: u16,
     }
 
     /// How many kill entries there are; 0 spares the lookup.
@@ -115,8 +223,44 @@ wire! {
 pub const NO_ARGUMENT: u8 = 7;
 /// The working directory, in [`CallSpec::bases`].
 pub const BASE_CWD: u8 = 8;
+/// Threads whose resolved paths are kept until their call returns; the least lately seen is forgotten.
+pub const RESOLVED_KEPT: u32 = 256;
 /// Most bytes of user memory that a call's record carries.
 pub const CALL_DATA_BYTES: u64 = 128;
+
+/// Places where the kernel, with the paths resolved, asks whether a change may be made.
+pub mod path_check {
+    /// `security_path_unlink`
+    pub const UNLINK: u16 = 1;
+    /// `security_path_rmdir`
+    pub const RMDIR: u16 = 1 << 1;
+    /// `security_path_mkdir`
+    pub const MKDIR: u16 = 1 << 2;
+    /// `security_path_mknod`
+    pub const MKNOD: u16 = 1 << 3;
+    /// `security_path_symlink`
+    pub const SYMLINK: u16 = 1 << 4;
+    /// `security_path_link`
+    pub const LINK: u16 = 1 << 5;
+    /// `security_path_rename`
+    pub const RENAME: u16 = 1 << 6;
+    /// `security_path_truncate`
+    pub const TRUNCATE: u16 = 1 << 7;
+    /// `security_path_chmod`
+    pub const CHMOD: u16 = 1 << 8;
+    /// `security_path_chown`
+    pub const CHOWN: u16 = 1 << 9;
+    /// `security_path_chroot`
+    pub const CHROOT: u16 = 1 << 10;
+    /// `security_sb_mount`
+    pub const MOUNT: u16 = 1 << 11;
+    /// `security_sb_umount`
+    pub const UMOUNT: u16 = 1 << 12;
+    /// `security_sb_pivotroot`
+    pub const PIVOT_ROOT: u16 = 1 << 13;
+    /// `security_move_mount`
+    pub const MOVE_MOUNT: u16 = 1 << 14;
+}
 
 /// Bits of [`CallSpec::when`].
 pub mod call_when {

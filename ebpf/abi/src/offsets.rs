@@ -53,6 +53,7 @@ offsets! {
     task_thread_pid = "task_struct.thread_pid";
     task_cgroups = "task_struct.cgroups";
     task_stack = "task_struct.stack";
+    task_status = "?task_struct.thread_info.status";
     task_loginuid = "?task_struct.loginuid.val";
     task_sessionid = "?task_struct.sessionid";
 
@@ -183,6 +184,39 @@ offsets! {
     unix_addr = "?unix_sock.addr";
     unix_address_len = "?unix_address.len";
     unix_address_name = "?unix_address.name";
+
+    uring_opcode = "?io_kiocb.opcode";
+    uring_flags = "?io_kiocb.flags";
+    uring_result = "?io_kiocb.cqe.res";
+    uring_cmd = "?io_kiocb.cmd";
+    uring_file = "?io_kiocb.file";
+    uring_open_dfd = "?io_open.dfd";
+    uring_open_slot = "?io_open.file_slot";
+    uring_open_name = "?io_open.filename";
+    uring_open_how = "?io_open.how";
+    uring_unlink_dfd = "?io_unlink.dfd";
+    uring_unlink_flags = "?io_unlink.flags";
+    uring_unlink_name = "?io_unlink.filename";
+    uring_rename_old_dfd = "?io_rename.old_dfd";
+    uring_rename_new_dfd = "?io_rename.new_dfd";
+    uring_rename_old = "?io_rename.oldpath";
+    uring_rename_new = "?io_rename.newpath";
+    uring_rename_flags = "?io_rename.flags";
+    uring_mkdir_dfd = "?io_mkdir.dfd";
+    uring_mkdir_mode = "?io_mkdir.mode";
+    uring_mkdir_name = "?io_mkdir.filename";
+    uring_link_old_dfd = "?io_link.old_dfd";
+    uring_link_new_dfd = "?io_link.new_dfd";
+    uring_link_old = "?io_link.oldpath";
+    uring_link_new = "?io_link.newpath";
+    uring_link_flags = "?io_link.flags";
+    uring_connect_addr = "?io_connect.addr";
+    uring_connect_len = "?io_connect.addr_len";
+    filename_name = "?filename.name";
+    open_how_flags = "?open_how.flags";
+    open_how_mode = "?open_how.mode";
+    file_flags = "file.f_flags";
+    siginfo_code = "?kernel_siginfo.si_code";
 
     regs_number = "pt_regs.orig_ax|pt_regs.syscallno";
     arg0 = "arg0";

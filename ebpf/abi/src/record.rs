@@ -14,6 +14,11 @@ pub const TEXT_BYTES_MAX: u32 = 4096;
 /// Longest record: all of exec's texts at their limits.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024;
 
+/// Most bytes of a DNS question that a record carries: a name of 255 bytes with what stands around it.
+pub const DNS_QUESTION_BYTES: usize = 320;
+/// Most bytes of a DNS answer that a record carries.
+pub const DNS_ANSWER_BYTES: usize = 1024;
+
 /// Kinds of record; those below 0x80 are the event kinds' numbers.
 pub mod kind {
     /// [`Body::Process`](super::Body::Process), from exec.
@@ -28,12 +33,37 @@ pub mod kind {
     pub const CONNECT: u8 = 5;
     /// [`Body::Cgroup`](super::Body::Cgroup).
     pub const CGROUP: u8 = 8;
+    /// The first of [`of_open`] but [`OPEN`].
+    pub const OPEN_APART: u8 = 9;
+    /// The last of them.
+    pub const OPEN_LAST: u8 = 12;
     /// The first of [`Body::Call`](super::Body::Call): kinds from here to [`CONNECTION_END`] are system calls.
     pub const CALL: u8 = 16;
     /// [`Body::Connection`](super::Body::Connection). Kinds from here to [`SEED`] are no system calls.
     pub const CONNECTION_END: u8 = 112;
+    /// [`Body::Udp`](super::Body::Udp).
+    pub const UDP_SEND: u8 = 113;
+    /// [`Body::Dns`](super::Body::Dns): a question that leaves.
+    pub const DNS_QUESTION: u8 = 114;
+    /// [`Body::Dns`](super::Body::Dns): an answer that arrives.
+    pub const DNS_ANSWER: u8 = 115;
+    /// [`Body::Signal`](super::Body::Signal).
+    pub const SIGNAL: u8 = 116;
+    /// Where opens for reading that were left out under overload are counted; no record has it.
+    pub const OPEN_SAMPLED: u8 = 126;
+    /// The same of connects.
+    pub const CONNECT_SAMPLED: u8 = 127;
     /// [`Body::Process`](super::Body::Process), from the task iterator; without sequence number.
     pub const SEED: u8 = 0x80;
+
+    /// What is added to a kind where its events through io_uring are counted, which are numbered apart.
+    pub const URING: u8 = 0x80;
+
+    /// The kind of an open by this [`open_call`](super::open_call). Each counts for itself: a program at one function may
+    /// be in the middle of its work when the task that runs now comes to another.
+    pub const fn of_open(call: u32) -> u8 {
+        if call == super::open_call::OPENAT { OPEN } else { OPEN_APART + (call & 3) as u8 }
+    }
 }
 
 /// Bits of [`Header::flags`].
@@ -44,6 +74,11 @@ pub mod header_flag {
     pub const SHARED_MEMORY: u32 = 2;
     /// Seen at the return of the system call's function, not at the tracepoint of its exit.
     pub const FEXIT: u32 = 1 << 8;
+    /// Seen without any read of kernel memory by a helper (object `lean`): paths lie as text, and what is not known is
+    /// zero or empty.
+    pub const LEAN: u32 = 1 << 10;
+    /// Done through io_uring; no system call was made for it.
+    pub const URING: u32 = 1 << 9;
 }
 
 /// Bits of [`ProcessBody::flags`].
@@ -96,6 +131,14 @@ pub mod call_bit {
     pub const SECOND_BASE: u32 = 32;
     /// Its front is missing.
     pub const SECOND_BASE_CUT: u32 = 64;
+    /// The first path as the kernel resolved it is known (it may be the root, which has no component).
+    pub const RESOLVED: u32 = 128;
+    /// Its front is missing.
+    pub const RESOLVED_CUT: u32 = 256;
+    /// The second one is known.
+    pub const SECOND_RESOLVED: u32 = 512;
+    /// Its front is missing.
+    pub const SECOND_RESOLVED_CUT: u32 = 1024;
 }
 
 /// Bits of [`ConnectionBody::bits`].
@@ -112,10 +155,18 @@ pub mod connection_bit {
     pub const BYTES: u32 = 16;
 }
 
+/// Bits of [`DnsBody::bits`].
+pub mod dns_bit {
+    /// The header's process is the one that asked; else nobody knows it.
+    pub const OWNER: u32 = 1;
+}
+
 /// Bits of [`CgroupBody::flags`].
 pub mod cgroup_flag {
     /// It was removed, not made.
     pub const REMOVED: u32 = 1;
+    /// It is of a v1 hierarchy.
+    pub const V1: u32 = 2;
 }
 
 /// Numbers of [`OpenBody::call`].
@@ -333,10 +384,8 @@ wire! {
         pub socket: SocketFacts,
         /// See [`call_bit`].
         pub bits: u32,
-        /// Zero.
-        pub reserved: u32,
-        /// Three strings, two bases, the file's path, bytes of memory, the socket's name.
-        pub text_bytes: [u16; 8],
+        /// Three strings, two bases, the file's path, bytes of memory, the socket's name, two resolved paths.
+        pub text_bytes: [u16; 10],
     }
 
     /// A TCP connection ended.
@@ -355,7 +404,28 @@ wire! {
         pub reserved: u32,
     }
 
-    /// A cgroup of the unified hierarchy was made or removed.
+    /// A process sends UDP to an address for the first time.
+    pub struct UdpBody {
+        /// The socket; the far end is the address of the call.
+        pub socket: SocketFacts,
+    }
+
+    /// A UDP datagram to or from port 53, by its sender's or receiver's socket. The first `taken_bytes` of its payload
+    /// follow; behind them the record has room that means nothing.
+    pub struct DnsBody {
+        /// Both ends as the packet has them.
+        pub socket: SocketFacts,
+        /// Length of the payload on the wire.
+        pub payload_bytes: u32,
+        /// How much of it follows.
+        pub taken_bytes: u32,
+        /// See [`dns_bit`].
+        pub bits: u32,
+        /// Zero.
+        pub reserved: u32,
+    }
+
+    /// A cgroup was made or removed.
     pub struct CgroupBody {
         /// kernfs id.
         pub id: u64,
@@ -363,6 +433,30 @@ wire! {
         pub flags: u32,
         /// Path below the hierarchy's root, nothing.
         pub text_bytes: [u16; 2],
+    }
+
+    /// A process sends another one a signal.
+    pub struct SignalBody {
+        /// Start of the process it is sent to, CLOCK_BOOTTIME ns.
+        pub target_start_boot_ns: u64,
+        /// Its id, initial pid namespace.
+        pub target_pid: u32,
+        /// Number of the signal.
+        pub number: u32,
+        /// `si_code`: by which call.
+        pub code: i32,
+        /// `TRACE_SIGNAL_*`, include/trace/events/signal.h: what becomes of it.
+        pub result: u32,
+        /// The target's command name, zero-padded.
+        pub target_comm: [u8; 16],
+    }
+
+    /// A whole record of a signal.
+    pub struct SignalRecord {
+        /// Front.
+        pub header: Header,
+        /// Body.
+        pub body: SignalBody,
     }
 
     /// A whole fork record.
@@ -379,6 +473,22 @@ wire! {
         pub header: Header,
         /// Body.
         pub body: ConnectionBody,
+    }
+
+    /// A whole record of a first send.
+    pub struct UdpRecord {
+        /// Front.
+        pub header: Header,
+        /// Body.
+        pub body: UdpBody,
+    }
+
+    /// A whole record of a question, without what follows.
+    pub struct DnsRecord {
+        /// Front.
+        pub header: Header,
+        /// Body.
+        pub body: DnsBody,
     }
 
     /// A whole exit record.
@@ -401,6 +511,8 @@ const _: () = {
     assert!(size_of::<ConnectBody>() == 72);
     assert!(size_of::<CallBody>() == 184);
     assert!(size_of::<ConnectionBody>() == 80);
+    assert!(size_of::<UdpBody>() == 48);
+    assert!(size_of::<DnsBody>() == 64);
     assert!(size_of::<CgroupBody>() == 16);
 };
 
@@ -437,10 +549,21 @@ pub enum Body<'a> {
         /// Fixed part.
         body: CallBody,
         /// As `text_bytes` orders them.
-        texts: [&'a [u8]; 8],
+        texts: [&'a [u8]; 10],
     },
     /// The end of a connection.
     Connection(ConnectionBody),
+    /// A first send.
+    Udp(UdpBody),
+    /// A signal.
+    Signal(SignalBody),
+    /// A DNS datagram.
+    Dns {
+        /// Fixed part.
+        body: DnsBody,
+        /// The front of the payload.
+        payload: &'a [u8],
+    },
     /// cgroup.
     Cgroup {
         /// Fixed part.
@@ -514,7 +637,7 @@ impl<'a> Record<'a> {
             }
             kind::FORK => Body::Fork(ForkBody::read(&mut reader).ok_or(Malformed::Short)?),
             kind::EXIT => Body::Exit(ExitBody::read(&mut reader).ok_or(Malformed::Short)?),
-            kind::OPEN => {
+            kind::OPEN | kind::OPEN_APART..=kind::OPEN_LAST => {
                 let body = OpenBody::read(&mut reader).ok_or(Malformed::Short)?;
                 Body::Open { body, texts: texts(&mut reader, body.text_bytes)? }
             }
@@ -528,6 +651,18 @@ impl<'a> Record<'a> {
             }
             kind::CONNECTION_END => {
                 Body::Connection(ConnectionBody::read(&mut reader).ok_or(Malformed::Short)?)
+            }
+            kind::SIGNAL => Body::Signal(SignalBody::read(&mut reader).ok_or(Malformed::Short)?),
+            kind::UDP_SEND => Body::Udp(UdpBody::read(&mut reader).ok_or(Malformed::Short)?),
+            kind::DNS_QUESTION | kind::DNS_ANSWER => {
+                let body = DnsBody::read(&mut reader).ok_or(Malformed::Short)?;
+                let taken = usize::try_from(body.taken_bytes).map_err(|_| Malformed::Short)?;
+                let payload = reader.take(taken).ok_or(Malformed::Short)?;
+                let room =
+                    if header.kind == kind::DNS_ANSWER { DNS_ANSWER_BYTES } else { DNS_QUESTION_BYTES };
+                let unused = room.checked_sub(taken).ok_or(Malformed::Length)?;
+                reader.take(unused).ok_or(Malformed::Short)?;
+                Body::Dns { body, payload }
             }
             kind::CALL..kind::CONNECTION_END => {
                 let body = CallBody::read(&mut reader).ok_or(Malformed::Short)?;

@@ -5,6 +5,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::RingBuf;
+use hostward_ebpf::kernel::Typed as Reads;
 
 #[path = "../hooks/cgroup.rs"]
 mod cgroup;

@@ -5,8 +5,14 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::RingBuf;
 
+#[path = "../hooks/alone.rs"]
+mod alone;
 #[path = "../hooks/connection.rs"]
 mod connection;
+#[path = "../hooks/dns.rs"]
+mod dns;
+#[path = "../hooks/udp.rs"]
+mod udp;
 
 /// Sized by the agent.
 #[map]

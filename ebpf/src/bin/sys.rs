@@ -14,8 +14,18 @@ mod connect;
 mod exit;
 #[path = "../filter.rs"]
 mod filter;
+#[path = "../ignore.rs"]
+mod ignore;
 #[path = "../hooks/open.rs"]
 mod open;
+#[path = "../hooks/resolved.rs"]
+mod resolved;
+#[path = "../sample.rs"]
+mod sample;
+#[path = "../hooks/signal.rs"]
+mod signal;
+#[path = "../hooks/uring.rs"]
+mod uring;
 
 /// What must not wait behind a flood of files and connections. Sized by the agent.
 #[map]

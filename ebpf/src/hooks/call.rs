@@ -2,10 +2,14 @@
 //!
 //! One program serves all of them: what it collects stands in [`CALLS`] under the call's number. The arguments are
 //! still in the saved registers at the exit; strings and bytes are read from user memory, where another thread can have
-//! changed them since, and the record says when there is one.
+//! changed them since, and the record says when there is one. The paths themselves come from [`resolved`], where the
+//! kernel lets us look at what it uses.
 
 use crate::exit::{self, Exit};
 use crate::filter::Filter;
+use crate::ignore;
+use crate::resolved;
+use crate::uring::Asked;
 use crate::{BULK, URGENT};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fexit, map, tracepoint};
@@ -14,7 +18,7 @@ use aya_ebpf::programs::{FExitContext, TracePointContext};
 use hostward_abi::maps::{
     BASE_CWD, CALL_DATA_BYTES, CALL_NUMBERS, CallSpec, NO_ARGUMENT, call_flag, call_when, open_class,
 };
-use hostward_abi::record::{CallBody, call_bit, header_flag};
+use hostward_abi::record::{CallBody, call_bit, header_flag, kind};
 use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::socket::{self, AF_UNIX, UNIX_NAME_BYTES};
@@ -25,7 +29,7 @@ use hostward_ebpf::{get, out, path, record, set, setting};
 
 /// By the call's number, written by the agent.
 #[map]
-static CALLS: Array<CallSpec> = Array::with_max_entries(CALL_NUMBERS, 0);
+pub static CALLS: Array<CallSpec> = Array::with_max_entries(CALL_NUMBERS, 0);
 
 /// Attached to the exits of the calls. It runs in the caller.
 #[tracepoint]
@@ -51,6 +55,12 @@ unsafe fn returned(exit: Exit) {
     let Some(spec) = CALLS.get_ptr(exit.number) else {
         return;
     };
+    judged(exit, spec);
+    resolved::forget(spec);
+}
+
+#[inline(always)]
+unsafe fn judged(exit: Exit, spec: *const CallSpec) {
     let when = if exit.result < 0 { call_when::FAILED } else { call_when::SUCCEEDED };
     if get!((*spec).when) & when == 0 {
         return;
@@ -65,9 +75,51 @@ unsafe fn returned(exit: Exit) {
     let task = task::current();
     arguments(slot, task, exit.result);
     if passes(slot, spec) {
-        told(slot, spec, task, exit.flags);
+        told::<false>(slot, spec, task, exit.flags, 0);
     }
     release(slot);
+}
+
+/// The same was done through io_uring.
+///
+/// # Safety
+/// `asked` is a map's value.
+#[inline(always)]
+pub unsafe fn through_uring(asked: *const Asked, number: u32, result: i64) {
+    let Some(spec) = CALLS.get_ptr(number) else {
+        return;
+    };
+    let when = if result < 0 { call_when::FAILED } else { call_when::SUCCEEDED };
+    if get!((*spec).when) & when == 0 {
+        return;
+    }
+    let apart = kind::URING;
+    let Some(slot) = claim() else {
+        if let Some(ticket) = out::attempt(get!((*spec).kind) | apart) {
+            ticket.starve();
+        }
+        return;
+    };
+    let mut at = 0;
+    while at < 6 {
+        let argument = core::ptr::read_volatile((&raw const (*asked).args).cast::<u64>().add(at));
+        core::ptr::write_volatile((&raw mut (*slot).args).cast::<u64>().add(at), argument);
+        at += 1;
+    }
+    set!((*slot).args[6], result as u64);
+    if passes(slot, spec) {
+        place(slot, get!((*spec).texts[0]), (&raw const (*asked).first) as u64);
+        place(slot, get!((*spec).texts[1]), (&raw const (*asked).second) as u64);
+        told::<true>(slot, spec, task::current(), header_flag::URING, apart);
+    }
+    release(slot);
+}
+
+/// Puts an argument into its place.
+#[inline(always)]
+unsafe fn place(slot: *mut Slot, at: u8, argument: u64) {
+    let args = (&raw mut (*slot).args).cast::<u64>();
+    core::ptr::write_volatile(args.add(masked::<7>(at as u64) as usize), argument);
 }
 
 #[inline(always)]
@@ -103,7 +155,8 @@ unsafe fn passes(slot: *mut Slot, spec: *const CallSpec) -> bool {
     }
     let at = get!((*spec).chosen_at);
     if at != NO_ARGUMENT {
-        let value = argument(slot, at);
+        // As rules see it: of a register the call itself takes 32 bits, and a caller may leave anything above.
+        let value = argument(slot, at) & 0xffff_ffff;
         if value >= 64 {
             return flags & call_flag::CHOSEN_ABOVE != 0;
         }
@@ -113,23 +166,20 @@ unsafe fn passes(slot: *mut Slot, spec: *const CallSpec) -> bool {
 }
 
 #[inline(always)]
-unsafe fn told(slot: *mut Slot, spec: *const CallSpec, task: Task, rung: u32) {
+unsafe fn told<const COPIED: bool>(slot: *mut Slot, spec: *const CallSpec, task: Task, rung: u32, apart: u8) {
     let flags = get!((*spec).flags);
     let fd = get!((*spec).fd);
     let file =
         if fd == NO_ARGUMENT { File(core::ptr::null()) } else { task.open_file(argument(slot, fd) as u32) };
     let (header, body) = record::begin::<CallBody>(slot);
     (*body).bits = 0;
-    (*body).reserved = 0;
-    let lengths = (&raw mut (*body).text_bytes).cast::<u64>();
-    lengths.write(0);
-    lengths.add(1).write(0);
+    clear_lengths(body);
     socket::clear(&raw mut (*body).socket);
     let mut is_socket = false;
     if !file.0.is_null()
         && let Some((socket_type, sock)) = socket::behind(file)
     {
-        sock.fill(socket_type, &raw mut (*body).socket);
+        sock.fill::<Probe>(socket_type, &raw mut (*body).socket);
         (*body).bits |= call_bit::SOCKET;
         is_socket = true;
     }
@@ -137,22 +187,33 @@ unsafe fn told(slot: *mut Slot, spec: *const CallSpec, task: Task, rung: u32) {
         return;
     }
     let root = task.root::<Current>();
-    texts(slot, spec, body);
-    if flags & call_flag::NAMED_ONLY != 0 && !named(slot, spec, body, task, root, file) {
+    let kind = get!((*spec).kind);
+    if !COPIED && !ignore::is_wanted(slot, kind) {
         return;
     }
-    let kind = get!((*spec).kind);
-    let Some(ticket) = out::attempt(kind) else {
+    texts::<COPIED>(slot, spec, body);
+    // Of io_uring the texts are the kernel's own.
+    let passes = !COPIED && resolved::found(slot);
+    if flags & call_flag::NAMED_ONLY != 0 && !passes && !named(slot, spec, body, task, root, file) {
+        return;
+    }
+    if !COPIED && ignore::by_all(slot, kind) {
+        return;
+    }
+    let Some(ticket) = out::attempt(kind | apart) else {
         return;
     };
     record::header::<Current>(header, task, kind, ticket.seq);
     (*header).flags |= rung;
-    if task.mm::<Current>().users::<Current>() > 1 {
+    if !COPIED && task.mm::<Current>().users::<Current>() > 1 {
         (*header).flags |= header_flag::SHARED_MEMORY;
     }
     base(slot, body, 0, get!((*spec).bases[0]), task, root);
     base(slot, body, 1, get!((*spec).bases[1]), task, root);
     collect(slot, spec, body, root, file, is_socket);
+    if !COPIED && get!((*spec).checks) != 0 {
+        resolved::append(slot, body);
+    }
     if flags & call_flag::URGENT != 0 {
         ticket.output(&URGENT, slot);
     } else {
@@ -162,19 +223,24 @@ unsafe fn told(slot: *mut Slot, spec: *const CallSpec, task: Task, rung: u32) {
 
 /// The strings, each with the place where it starts noted in the arguments' last word, which nothing else needs.
 #[inline(always)]
-unsafe fn texts(slot: *mut Slot, spec: *const CallSpec, body: *mut CallBody) {
+unsafe fn texts<const COPIED: bool>(slot: *mut Slot, spec: *const CallSpec, body: *mut CallBody) {
     let first = get!((*spec).texts[0]);
     if first != NO_ARGUMENT {
-        (*body).text_bytes[0] = record::append_user_c_str(slot, argument(slot, first));
+        (*body).text_bytes[0] = record::append_argument_c_str::<COPIED>(slot, argument(slot, first));
     }
     set!((*slot).args[7], get!((*slot).cursor));
     let second = get!((*spec).texts[1]);
     if second != NO_ARGUMENT {
-        (*body).text_bytes[1] = record::append_user_c_str(slot, argument(slot, second));
+        (*body).text_bytes[1] = record::append_argument_c_str::<COPIED>(slot, argument(slot, second));
     }
     let third = get!((*spec).texts[2]);
     if third != NO_ARGUMENT {
-        (*body).text_bytes[2] = record::append_user_c_str(slot, argument(slot, third));
+        (*body).text_bytes[2] = record::append_argument_c_str::<COPIED>(slot, argument(slot, third));
+    }
+    if COPIED {
+        // Where the kernel's memory lies is nobody's business.
+        place(slot, first, 0);
+        place(slot, second, 0);
     }
 }
 
@@ -306,6 +372,16 @@ unsafe fn collect(
         && let Some((name, bytes)) = sock.unix_name()
     {
         (*body).text_bytes[7] = record::append_kernel::<UNIX_NAME_BYTES>(slot, name, bytes as u64);
+    }
+}
+
+#[inline(always)]
+unsafe fn clear_lengths(body: *mut CallBody) {
+    let words = (&raw mut (*body).text_bytes).cast::<u32>();
+    let mut at = 0;
+    while at < 5 {
+        core::ptr::write_volatile(words.add(at), 0);
+        at += 1;
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use hostward_abi::record::{CgroupBody, TEXT_BYTES_MAX, cgroup_flag, kind};
 use hostward_ebpf::kernel::{Current, Typed, cgroup, task};
 use hostward_ebpf::mem::{claim, release};
-use hostward_ebpf::{out, record};
+use hostward_ebpf::{out, record, setting};
 
 /// `TP_PROTO(struct cgroup *cgrp, const char *path)`, include/trace/events/cgroup.h; the same from 5.10 to
 /// 6.18. It runs in the caller of mkdir, after the directory is there and before anything is in it.
@@ -25,10 +25,14 @@ pub fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 unsafe fn report(directory: *const u8, path: *const u8, flags: u32) -> i32 {
-    // On a hybrid host runtimes make the same directory in each v1 hierarchy as well.
-    let Some(id) = cgroup::unified_id::<Typed>(directory) else {
+    let Some((hierarchy, id)) = cgroup::place::<Typed>(directory) else {
         return 0;
     };
+    // Runtimes make the same directory in each v1 hierarchy, and in the unified one as well where it is mounted.
+    if hierarchy != setting!(cgroup_hierarchy) {
+        return 0;
+    }
+    let flags = if hierarchy == 0 { flags } else { flags | cgroup_flag::V1 };
     let Some(ticket) = out::attempt(kind::CGROUP) else {
         return 0;
     };

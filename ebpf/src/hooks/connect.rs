@@ -6,19 +6,29 @@
 
 use crate::BULK;
 use crate::exit::{self, Exit};
+use crate::ignore;
+use crate::sample;
+use crate::uring::Asked;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::{fexit, tracepoint};
+use aya_ebpf::macros::{fexit, map, tracepoint};
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use core::mem::MaybeUninit;
-use hostward_abi::record::{ConnectBody, kind};
+use hostward_abi::maps::{PORT_WORDS, sampled_class};
+use hostward_abi::record::{ConnectBody, header_flag, kind};
+use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::socket::{AF_INET, AF_INET6, AF_UNIX, UNIX_NAME_BYTES};
-use hostward_ebpf::kernel::task::{self, Task};
-use hostward_ebpf::kernel::{Current, regs, socket};
-use hostward_ebpf::mem::{Slot, claim, release};
-use hostward_ebpf::{out, record, setting};
+use hostward_ebpf::kernel::task;
+use hostward_ebpf::kernel::{Current, Probe, copy, regs, socket};
+use hostward_ebpf::mem::{Slot, claim, masked, release};
+use hostward_ebpf::{get, out, record, setting};
 
 const EINPROGRESS: i64 = -115;
+
+/// One entry: ports of the far end whose connects are wanted, written by the agent.
+#[map]
+static CONNECT_PORTS: Array<[u64; PORT_WORDS]> = Array::with_max_entries(1, 0);
 
 /// Attached to the exit of connect.
 #[tracepoint]
@@ -41,40 +51,125 @@ unsafe fn returned(exit: Exit) {
     if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
         return;
     }
-    let Some(ticket) = out::attempt(kind::CONNECT) else {
+    let Some(slot) = claim() else {
+        // Whether it is ignored is not known, so it counts as lost.
+        if let Some(ticket) = out::attempt(kind::CONNECT) {
+            ticket.starve();
+        }
+        return;
+    };
+    let task = task::current();
+    let (header, body) = record::begin::<ConnectBody>(slot);
+    let regs = regs::of(task);
+    let (fd, address) = (regs.argument::<0>() as i32, regs.argument::<1>());
+    let bytes = regs.argument::<2>() as u32 as u64;
+    collect::<false>(slot, body, task.open_file(fd as u32), fd, address, bytes, exit.result);
+    if wants_port(u16::from_be(get!((*body).socket.remote_port)))
+        && is_wanted(slot, body)
+        && !is_ignored(slot, body)
+        && !sample::left_out(sampled_class::CONNECT, kind::CONNECT_SAMPLED)
+        && let Some(ticket) = out::attempt(kind::CONNECT)
+    {
+        record::header::<Current>(header, task, kind::CONNECT, ticket.seq);
+        (*header).flags |= exit.flags;
+        ticket.output(&BULK, slot);
+    }
+    release(slot);
+}
+
+/// Some rule may match a connect to this port; 0 stands for all that has none.
+#[inline(always)]
+unsafe fn wants_port(port: u16) -> bool {
+    let Some(ports) = CONNECT_PORTS.get(0) else {
+        return true;
+    };
+    let words = core::ptr::from_ref(ports).cast::<u64>();
+    let word = get!(*words.add(masked::<{ PORT_WORDS as u64 - 1 }>((port >> 6) as u64) as usize));
+    word >> (port & 63) & 1 != 0
+}
+
+/// Some rule may match: the far end is judged as it is told.
+#[inline(always)]
+unsafe fn is_wanted(slot: *mut Slot, body: *mut ConnectBody) -> bool {
+    let facts = &raw const (*body).socket;
+    let (asked, had) = (get!((*body).family), get!((*facts).family));
+    let result = get!((*body).result);
+    let went_out = result == 0 || result == EINPROGRESS;
+    let family = if went_out && (had == AF_INET || had == AF_INET6) { had } else { asked };
+    let known = family == AF_INET || family == AF_INET6;
+    ignore::is_wanted_connect(slot, kind::CONNECT, known.then_some((family == AF_INET, facts)))
+}
+
+/// What the caller's memory alone tells, of a refused call, is not what an event is left out for.
+#[inline(always)]
+unsafe fn is_ignored(slot: *mut Slot, body: *mut ConnectBody) -> bool {
+    let left = ignore::by_task(slot, kind::CONNECT);
+    if left == 0 {
+        return false;
+    }
+    let (result, facts) = (get!((*body).result), &raw const (*body).socket);
+    let family = get!((*facts).family);
+    let known = (result == 0 || result == EINPROGRESS) && (family == AF_INET || family == AF_INET6);
+    ignore::by_address(slot, left, known.then_some((family == AF_INET, facts)))
+}
+
+/// The same was done through io_uring, which has sockets without a descriptor as well: none is told.
+///
+/// # Safety
+/// `asked` is a map's value, `file` a file or null.
+#[inline(always)]
+pub unsafe fn through_uring(asked: *const Asked, result: i64, file: File) {
+    if sample::left_out(sampled_class::CONNECT, kind::CONNECT_SAMPLED) {
+        return;
+    }
+    let Some(ticket) = out::attempt(kind::CONNECT | kind::URING) else {
         return;
     };
     let Some(slot) = claim() else {
         ticket.starve();
         return;
     };
-    let task = task::current();
     let (header, body) = record::begin::<ConnectBody>(slot);
-    record::header::<Current>(header, task, kind::CONNECT, ticket.seq);
-    (*header).flags |= exit.flags;
-    collect(slot, body, task, exit.result);
+    record::header::<Current>(header, task::current(), kind::CONNECT, ticket.seq);
+    (*header).flags |= header_flag::URING;
+    let (address, bytes) = ((&raw const (*asked).first) as u64, get!((*asked).address_bytes) as u64);
+    collect::<true>(slot, body, file, -1, address, bytes, result);
     ticket.output(&BULK, slot);
     release(slot);
 }
 
+/// Reads an address, in a program's memory or as the kernel has copied it.
 #[inline(always)]
-unsafe fn user<T: Copy>(from: u64) -> T {
+unsafe fn read<const COPIED: bool>(to: *mut u8, bytes: u32, from: u64) {
+    if COPIED {
+        copy(to, bytes, from as *const u8);
+    } else {
+        bpf_probe_read_user(to.cast(), bytes, from as *const _);
+    }
+}
+
+#[inline(always)]
+unsafe fn value<const COPIED: bool, T: Copy>(from: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, from as *const _);
-    // The helper fills the buffer with zeros when it fails.
+    read::<COPIED>(value.as_mut_ptr().cast(), size_of::<T>() as u32, from);
+    // The helpers fill the buffer with zeros when they fail.
     value.assume_init()
 }
 
 #[inline(always)]
-unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i64) {
-    let regs = regs::of(task);
-    let fd = regs.argument::<0>() as u32;
-    let address = regs.argument::<1>();
-    let address_bytes = regs.argument::<2>() as u32 as u64;
-    let family: u16 = if address_bytes >= 2 { user(address) } else { 0 };
+unsafe fn collect<const COPIED: bool>(
+    slot: *mut Slot,
+    body: *mut ConnectBody,
+    file: File,
+    fd: i32,
+    address: u64,
+    address_bytes: u64,
+    result: i64,
+) {
+    let family: u16 = if address_bytes >= 2 { value::<COPIED, _>(address) } else { 0 };
 
     (*body).result = result;
-    (*body).fd = fd as i32;
+    (*body).fd = fd;
     (*body).family = family;
     (*body).reserved = 0;
     (*body).text_bytes = [0; 4];
@@ -83,11 +178,11 @@ unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i
 
     let went_out = result == 0 || result == EINPROGRESS;
     let mut from_socket = false;
-    if let Some((socket_type, sock)) = socket::behind(task.open_file(fd)) {
-        sock.fill(socket_type, facts);
+    if let Some((socket_type, sock)) = socket::behind(file) {
+        sock.fill::<Probe>(socket_type, facts);
         let socket_family = (*facts).family;
         from_socket = went_out && (socket_family == AF_INET || socket_family == AF_INET6);
-        append_unix(slot, body, family, address, address_bytes);
+        append_unix::<COPIED>(slot, body, family, address, address_bytes);
         if socket_family == AF_UNIX
             && let Some((name, bytes)) = sock.unix_name()
         {
@@ -102,19 +197,19 @@ unsafe fn collect(slot: *mut Slot, body: *mut ConnectBody, task: Task, result: i
         core::ptr::write_volatile(remote.add(2), 0);
         core::ptr::write_volatile(remote.add(3), 0);
         if family == AF_INET || family == AF_INET6 {
-            (*facts).remote_port = user(address.wrapping_add(2));
+            (*facts).remote_port = value::<COPIED, _>(address.wrapping_add(2));
             let at = address.wrapping_add(if family == AF_INET { 4 } else { 8 });
             if family == AF_INET {
-                bpf_probe_read_user(remote.cast(), 4, at as *const _);
+                read::<COPIED>(remote.cast(), 4, at);
             } else {
-                bpf_probe_read_user(remote.cast(), 16, at as *const _);
+                read::<COPIED>(remote.cast(), 16, at);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn append_unix(
+unsafe fn append_unix<const COPIED: bool>(
     slot: *mut Slot,
     body: *mut ConnectBody,
     family: u16,
@@ -123,6 +218,10 @@ unsafe fn append_unix(
 ) {
     if family == AF_UNIX && address_bytes > 2 {
         let (from, bytes) = (address.wrapping_add(2), address_bytes - 2);
-        (*body).text_bytes[0] = record::append_user::<UNIX_NAME_BYTES>(slot, from, bytes);
+        (*body).text_bytes[0] = if COPIED {
+            record::append_kernel::<UNIX_NAME_BYTES>(slot, from as *const u8, bytes)
+        } else {
+            record::append_user::<UNIX_NAME_BYTES>(slot, from, bytes)
+        };
     }
 }

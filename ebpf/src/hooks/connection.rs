@@ -14,7 +14,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use core::mem::MaybeUninit;
 use hostward_abi::record::{ConnectionRecord, Header, connection_bit, kind};
 use hostward_ebpf::kernel::socket::{self, Sock};
-use hostward_ebpf::kernel::{Current, task, tcp};
+use hostward_ebpf::kernel::{Current, Typed, task, tcp};
 use hostward_ebpf::{out, record, setting};
 
 const IPPROTO_TCP: u16 = 6;
@@ -51,7 +51,7 @@ pub fn connection(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let sock = Sock::from_argument(ctx.arg(0));
         let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-        if sock.protocol() != IPPROTO_TCP {
+        if sock.protocol::<Typed>() != IPPROTO_TCP {
             return 0;
         }
         match new {
@@ -59,7 +59,7 @@ pub fn connection(ctx: BtfTracePointContext) -> i32 {
             ESTABLISHED => stands(sock),
             FIN_WAIT1 | LAST_ACK => closes(sock),
             CLOSE => {
-                if (old == ESTABLISHED || old == CLOSE_WAIT) && tcp::is_shut(sock) {
+                if (old == ESTABLISHED || old == CLOSE_WAIT) && tcp::is_shut::<Typed>(sock) {
                     closes(sock);
                 }
                 if !matches!(old, SYN_SENT | SYN_RECV | CLOSE | LISTEN | NEW_SYN_RECV) {
@@ -94,7 +94,7 @@ unsafe fn stands(sock: Sock) {
     // Made in an interrupt, before any process accepts it.
     let mut value = MaybeUninit::<Connection>::uninit();
     let noted = value.as_mut_ptr();
-    clear(&raw mut (*noted).owner);
+    record::clear_header(&raw mut (*noted).owner);
     (*noted).since_boot_ns = bpf_ktime_get_boot_ns();
     (*noted).bits = (connection_bit::SINCE | connection_bit::SERVER) as u64;
     let _ = CONNECTIONS.insert(sock.key(), value.assume_init_ref(), 0);
@@ -134,17 +134,17 @@ unsafe fn ended(sock: Sock) {
     (*body).since_boot_ns = 0;
     match known {
         Some(known) => {
-            copy_header(&raw const (*known).owner, header);
+            record::copy_header(&raw const (*known).owner, header);
             (*body).since_boot_ns = (*known).since_boot_ns;
             bits = (*known).bits as u32;
         }
-        None => clear(header),
+        None => record::clear_header(header),
     }
     record::stamp(header, kind::CONNECTION_END, ticket.seq);
     (*header).len = size_of::<ConnectionRecord>() as u32;
     let facts = &raw mut (*body).socket;
     socket::clear(facts);
-    sock.fill(SOCK_STREAM, facts);
+    sock.fill::<Typed>(SOCK_STREAM, facts);
     // The port is given back before the state changes.
     (*facts).local_port = tcp::local_port(sock);
     (*body).sent_bytes = 0;
@@ -158,26 +158,4 @@ unsafe fn ended(sock: Sock) {
     (*body).reserved = 0;
     entry.submit(0);
     ticket.settle(true);
-}
-
-const HEADER_WORDS: usize = size_of::<Header>() / 8;
-
-#[inline(always)]
-unsafe fn clear(header: *mut Header) {
-    let words = header.cast::<u64>();
-    let mut at = 0;
-    while at < HEADER_WORDS {
-        core::ptr::write_volatile(words.add(at), 0);
-        at += 1;
-    }
-}
-
-#[inline(always)]
-unsafe fn copy_header(from: *const Header, to: *mut Header) {
-    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
-    let mut at = 0;
-    while at < HEADER_WORDS {
-        core::ptr::write_volatile(to.add(at), core::ptr::read_volatile(from.add(at)));
-        at += 1;
-    }
 }

@@ -78,7 +78,7 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
     let path_bytes = if whole { path_bytes as u64 } else { 0 };
     if pid != 1
         && pid != setting!(agent_tgid)
-        && kill::must_die(slot, path_at, path_bytes, &raw const (*header).comm)
+        && kill::must_die::<false>(slot, path_at, path_bytes, &raw const (*header).comm)
         && bpf_send_signal(SIGKILL) == 0
     {
         (*body).flags |= process_flag::KILLED;

@@ -1,10 +1,9 @@
 //! The last thread of a process ended.
 
-use crate::PROCESS;
+use crate::{PROCESS, Reads};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use hostward_abi::record::{ExitRecord, kind};
-use hostward_ebpf::kernel::Typed;
 use hostward_ebpf::kernel::task::Task;
 use hostward_ebpf::{out, record};
 
@@ -16,8 +15,8 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the verifier checks every access; arguments are as the prototype says.
     unsafe {
         let task = Task(ctx.arg(0));
-        let signal = task.signal::<Typed>();
-        if signal.live_threads::<Typed>() != 0 {
+        let signal = task.signal::<Reads>();
+        if signal.live_threads::<Reads>() != 0 {
             return 0;
         }
         let Some(ticket) = out::attempt(kind::EXIT) else {
@@ -28,27 +27,27 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
             return 0;
         };
         let record = entry.as_mut_ptr();
-        record::header::<Typed>(&raw mut (*record).header, task, kind::EXIT, ticket.seq);
+        record::header::<Reads>(&raw mut (*record).header, task, kind::EXIT, ticket.seq);
         (*record).header.len = size_of::<ExitRecord>() as u32;
         // The leader may have ended before its last thread; wait(2) then tells the leader's status.
-        let leader = task.group_leader::<Typed>();
-        let status = match signal.group_exit_code::<Typed>() {
+        let leader = task.group_leader::<Reads>();
+        let status = match signal.group_exit_code::<Reads>() {
             Some(code) => code,
-            None => leader.exit_code::<Typed>(),
+            None => leader.exit_code::<Reads>(),
         };
         // Threads that are reaped, this one, and the leader, which is not reaped before its parent
         // asks. A thread between its end and its reaping is missed.
-        let (gone, own) = (signal.times::<Typed>(), task.times::<Typed>());
+        let (gone, own) = (signal.times::<Reads>(), task.times::<Reads>());
         let mut all = (gone.0 + own.0, gone.1 + own.1, gone.2 + own.2);
-        let (gone, own) = (signal.faults::<Typed>(), task.faults::<Typed>());
+        let (gone, own) = (signal.faults::<Reads>(), task.faults::<Reads>());
         let mut faults = (gone.0 + own.0, gone.1 + own.1);
-        if task.pid::<Typed>() != task.tgid::<Typed>() {
-            let first = leader.times::<Typed>();
+        if task.pid::<Reads>() != task.tgid::<Reads>() {
+            let first = leader.times::<Reads>();
             all = (all.0 + first.0, all.1 + first.1, all.2 + first.2);
-            let first = leader.faults::<Typed>();
+            let first = leader.faults::<Reads>();
             faults = (faults.0 + first.0, faults.1 + first.1);
         }
-        (*record).body.max_rss_pages = signal.max_rss::<Typed>();
+        (*record).body.max_rss_pages = signal.max_rss::<Reads>();
         (*record).body.minor_faults = faults.0;
         (*record).body.major_faults = faults.1;
         (*record).body.utime_ns = all.0;

@@ -8,13 +8,16 @@
 use crate::BULK;
 use crate::exit::{self, Exit};
 use crate::filter::{Filter, TEXT_AT};
+use crate::ignore;
+use crate::sample;
+use crate::uring::Asked;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use core::mem::MaybeUninit;
-use hostward_abi::maps::open_class;
-use hostward_abi::record::{OpenBody, kind, open_bit, open_call};
+use hostward_abi::maps::{open_class, sampled_class};
+use hostward_abi::record::{OpenBody, header_flag, kind, open_bit, open_call};
 use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::task::{self, Task};
@@ -36,6 +39,8 @@ struct Request {
     flags: u64,
     mode: u32,
     result: i64,
+    /// The result is a descriptor of the task's, or an error.
+    has_file: bool,
 }
 
 /// Attached to the exits of open, openat, openat2 and creat. It runs in the caller.
@@ -66,7 +71,33 @@ unsafe fn returned(exit: Exit) {
     let request = request(task, exit.number, exit.result);
     let class = class(request);
     if filter.may_want(class) {
-        seen(task, filter, class, request, exit.flags);
+        seen::<false>(task, filter, class, request, exit.flags, 0);
+    }
+}
+
+/// An open that was made through io_uring; `number` is the open call that it is told as.
+///
+/// # Safety
+/// `asked` is a map's value.
+#[inline(always)]
+pub unsafe fn through_uring(asked: *const Asked, number: u32, result: i64, is_known: bool) {
+    let Some(filter) = Filter::load() else {
+        return;
+    };
+    // A fixed file has no descriptor.
+    let has_file = is_known && get!((*asked).args[4]) == 0;
+    let request = Request {
+        call: number,
+        dirfd: get!((*asked).args[0]) as i32,
+        path: (&raw const (*asked).first) as u64,
+        flags: get!((*asked).args[2]),
+        mode: get!((*asked).args[3]) as u32,
+        result,
+        has_file,
+    };
+    let class = class(request);
+    if filter.may_want(class) {
+        seen::<true>(task::current(), filter, class, request, header_flag::URING, kind::URING);
     }
 }
 
@@ -82,18 +113,27 @@ unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
             flags: flags as u32 as u64,
             mode: mode as u32,
             result,
+            has_file: true,
         }
     } else if nr == setting!(nr_creat) {
         let (path, mode) = (regs.argument::<0>(), regs.argument::<1>());
         let flags = O_CREAT | O_TRUNC | 1;
-        Request { call: open_call::CREAT, dirfd: AT_FDCWD, path, flags, mode: mode as u32, result }
+        Request {
+            call: open_call::CREAT,
+            dirfd: AT_FDCWD,
+            path,
+            flags,
+            mode: mode as u32,
+            result,
+            has_file: true,
+        }
     } else if nr == setting!(nr_openat2) {
         let mut how = MaybeUninit::<[u64; 2]>::uninit();
         // On failure the helper leaves zeros: a read-only open, which is what fails to be special.
         bpf_probe_read_user(how.as_mut_ptr().cast(), 16, regs.argument::<2>() as *const _);
         let [flags, mode] = how.assume_init();
         let (dirfd, path) = (regs.argument::<0>() as i32, regs.argument::<1>());
-        Request { call: open_call::OPENAT2, dirfd, path, flags, mode: mode as u32, result }
+        Request { call: open_call::OPENAT2, dirfd, path, flags, mode: mode as u32, result, has_file: true }
     } else {
         let (dirfd, path) = (regs.argument::<0>() as i32, regs.argument::<1>());
         let (flags, mode) = (regs.argument::<2>(), regs.argument::<3>());
@@ -104,6 +144,7 @@ unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
             flags: flags as u32 as u64,
             mode: mode as u32,
             result,
+            has_file: true,
         }
     }
 }
@@ -123,38 +164,68 @@ fn class(request: Request) -> u32 {
 }
 
 #[inline(always)]
-unsafe fn seen(task: Task, filter: Filter, class: u32, request: Request, flags: u32) {
+unsafe fn seen<const COPIED: bool>(
+    task: Task,
+    filter: Filter,
+    class: u32,
+    request: Request,
+    flags: u32,
+    apart: u8,
+) {
+    let row = kind::of_open(request.call) | apart;
     let Some(slot) = claim() else {
         // Whether anybody wanted it is not known, so it counts as lost.
-        if let Some(ticket) = out::attempt(kind::OPEN) {
+        if let Some(ticket) = out::attempt(row) {
             ticket.starve();
         }
         return;
     };
     let root = task.root::<Current>();
     let failed = request.result < 0;
-    let file = if failed { File(core::ptr::null()) } else { task.open_file(request.result as u32) };
+    let file = if failed | !request.has_file {
+        File(core::ptr::null())
+    } else {
+        task.open_file(request.result as u32)
+    };
     let (header, body) = record::begin::<OpenBody>(slot);
     let mut argument = 0;
-    let wanted = if filter.wants_all(class) {
+    let wanted = if !COPIED && !ignore::is_wanted(slot, kind::of_open(request.call)) {
+        false
+    } else if filter.wants_all(class) {
         true
-    } else if failed {
-        argument = record::append_user_str(slot, request.path);
+    } else if failed | !request.has_file {
+        argument = record::append_argument::<COPIED>(slot, request.path);
         filter.wants_text(slot, TEXT_AT as u64, class)
             || (is_relative(slot) && filter.wants_location(slot, base(task, request), root, class))
     } else {
         filter.wants_location(slot, file.probe_location(), root, class)
     };
-    if wanted && let Some(ticket) = out::attempt(kind::OPEN) {
+    let left = if wanted & !COPIED { ignore::by_task(slot, kind::of_open(request.call)) } else { 0 };
+    let ignored = left != 0 && ignore::by_path(slot, left, file.probe_location(), root);
+    if wanted
+        && !ignored
+        && !is_left_out(class)
+        && let Some(ticket) = out::attempt(row)
+    {
         if argument == 0 {
-            argument = record::append_user_str(slot, request.path);
+            argument = record::append_argument::<COPIED>(slot, request.path);
         }
-        record::header::<Current>(header, task, kind::OPEN, ticket.seq);
+        record::header::<Current>(header, task, kind::of_open(request.call), ticket.seq);
         (*header).flags |= flags;
+        if !COPIED && task.mm::<Current>().users::<Current>() > 1 {
+            (*header).flags |= header_flag::SHARED_MEMORY;
+        }
         collect(slot, body, task, root, file, request, argument);
         ticket.output(&BULK, slot);
     }
     release(slot);
+}
+
+/// Under overload, one that changes nothing.
+#[inline(always)]
+unsafe fn is_left_out(class: u32) -> bool {
+    class & (open_class::WRITE | open_class::WRITE_FAILED) == 0
+        && sample::left_out(sampled_class::OPEN_READ, kind::OPEN_SAMPLED)
 }
 
 /// Where a relative path starts; null when the directory descriptor is none.

@@ -64,22 +64,19 @@ pub unsafe fn of<A: Access>(task: Task) -> Cgroup {
     Cgroup { node, id: A::load(node, off!(kn_id)), v1: false }
 }
 
-/// kernfs id of a `struct cgroup`; none when it is of a v1 hierarchy or the kernel does not tell.
+/// Number of the hierarchy of a `struct cgroup`, 0 for the unified one, which is the first that the kernel makes, and the
+/// directory's kernfs id; none when the kernel does not tell.
 ///
 /// # Safety
 /// `directory` is a cgroup that `A` may load from.
 #[inline(always)]
-pub unsafe fn unified_id<A: Access>(directory: *const u8) -> Option<u64> {
+pub unsafe fn place<A: Access>(directory: *const u8) -> Option<(u32, u64)> {
     if off!(cgroup_root) == ABSENT || off!(cgroup_root_hierarchy) == ABSENT || off!(kn_id) == ABSENT {
         return None;
     }
     let root: *const u8 = A::load(directory, off!(cgroup_root));
-    // The unified hierarchy is the first that the kernel makes.
-    if A::load::<i32>(root, off!(cgroup_root_hierarchy)) != 0 {
-        return None;
-    }
     let node: *const u8 = A::load(directory, off!(cgroup_kn));
-    Some(A::load(node, off!(kn_id)))
+    Some((A::load(root, off!(cgroup_root_hierarchy)), A::load(node, off!(kn_id))))
 }
 
 impl Cgroup {

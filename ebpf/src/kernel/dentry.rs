@@ -12,6 +12,31 @@ pub struct Location {
     pub dentry: *const u8,
 }
 
+#[expect(clippy::missing_safety_doc, reason = "all: the pointer is of the struct that is named")]
+impl Location {
+    /// No place.
+    pub const NOWHERE: Self = Self { mnt: core::ptr::null(), dentry: core::ptr::null() };
+
+    /// What a `struct path` says, which is two pointers.
+    #[inline(always)]
+    pub unsafe fn of_path(path: *const u8) -> Self {
+        let [mnt, dentry]: [*const u8; 2] = Probe::load(path, 0);
+        Self { mnt, dentry }
+    }
+
+    /// The entry `dentry` of the directory that a `struct path` says; it may be one that is to be made.
+    #[inline(always)]
+    pub unsafe fn in_directory(path: *const u8, dentry: *const u8) -> Self {
+        Self { mnt: Self::of_path(path).mnt, dentry }
+    }
+
+    /// The root of a `struct vfsmount`.
+    #[inline(always)]
+    pub unsafe fn of_mount(mnt: *const u8) -> Self {
+        Self { mnt, dentry: Probe::load(mnt, off!(vfsmount_root)) }
+    }
+}
+
 /// Bytes that one read takes of a dentry: parent, name and the short name's first 16 bytes lie
 /// within (the agent checks).
 pub const LINK_BYTES: usize = 64;
@@ -52,6 +77,15 @@ impl Link {
     #[inline(always)]
     pub unsafe fn name(self) -> u64 {
         self.at(off!(dentry_name))
+    }
+
+    /// Length of its name.
+    ///
+    /// # Safety
+    /// Self was read.
+    #[inline(always)]
+    pub unsafe fn name_bytes(self) -> u32 {
+        self.at(off!(dentry_name_len))
     }
 
     /// The first 16 bytes of the name, zero-padded, as two words.

@@ -8,6 +8,10 @@ use crate::off;
 /// FMODE_CREATED, include/linux/fs.h.
 const CREATED: u32 = 0x10_0000;
 
+/// `__FMODE_EXEC`, FMODE_NOACCOUNT, include/linux/fs.h.
+const EXECUTE: u32 = 0x20;
+const NOACCOUNT: u32 = 0x2000_0000;
+
 /// An open file.
 #[derive(Clone, Copy)]
 pub struct File(pub *const u8);
@@ -30,6 +34,30 @@ impl File {
     pub unsafe fn probe_location(self) -> Location {
         let [mnt, dentry]: [*const u8; 2] = Probe::load(self.0, off!(file_mnt));
         Location { mnt, dentry }
+    }
+
+    /// Where its `struct path` is.
+    #[inline(always)]
+    pub unsafe fn path(self) -> *const u8 {
+        self.0.add(off!(file_mnt) as usize)
+    }
+
+    /// It is opened to be executed.
+    #[inline(always)]
+    pub unsafe fn to_execute<A: Access>(self) -> bool {
+        A::load::<u32>(self.0, off!(file_flags)) & EXECUTE != 0
+    }
+
+    /// A file system opened it below a file of its own.
+    #[inline(always)]
+    pub unsafe fn is_inner<A: Access>(self) -> bool {
+        A::load::<u32>(self.0, off!(file_mode)) & NOACCOUNT != 0
+    }
+
+    /// As [`Self::was_created`], by a load.
+    #[inline(always)]
+    pub unsafe fn is_new<A: Access>(self) -> bool {
+        A::load::<u32>(self.0, off!(file_mode)) & CREATED != 0
     }
 
     /// The open that gave this file made it.

@@ -8,6 +8,7 @@
 //!   helper call.
 //! - [`Current`]: from the current task in programs that have no typed argument. Typed where the
 //!   kernel has the helper (5.11), else probed; the verifier sees only one of both.
+//! - [`Direct`]: as [`Typed`], in programs that may use no helper that reads kernel memory at all.
 
 pub mod cgroup;
 pub mod cred;
@@ -21,6 +22,7 @@ pub mod signal;
 pub mod socket;
 pub mod task;
 pub mod tcp;
+pub mod uring;
 
 use core::mem::MaybeUninit;
 
@@ -31,6 +33,16 @@ pub trait Access {
     /// # Safety
     /// `T` is plain data; `offset` is of the struct that `base` points to.
     unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T;
+
+    /// Writes the 16 bytes of the command name of `task` to `to`, which are zero.
+    ///
+    /// # Safety
+    /// `task` is one that `Self` may load from, `to` map or ring memory.
+    #[inline(always)]
+    unsafe fn comm(task: task::Task, to: *mut u8) {
+        // As a string, since old kernels leave parts of the former name behind its end.
+        aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(to.cast(), 16, task.comm().cast());
+    }
 }
 
 /// See the module's head.
@@ -39,6 +51,8 @@ pub enum Typed {}
 pub enum Probe {}
 /// See the module's head.
 pub enum Current {}
+/// See the module's head.
+pub enum Direct {}
 
 impl Access for Typed {
     #[inline(always)]
@@ -54,6 +68,19 @@ impl Access for Probe {
         copy(value.as_mut_ptr().cast(), size_of::<T>() as u32, base.wrapping_add(offset as usize));
         // The helper fills the buffer with zeros when it fails.
         value.assume_init()
+    }
+}
+
+impl Access for Direct {
+    #[inline(always)]
+    unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
+        Typed::load(base, offset)
+    }
+
+    /// That of the current task, which a child that it is just making has as well.
+    #[inline(always)]
+    unsafe fn comm(_: task::Task, to: *mut u8) {
+        aya_ebpf::helpers::generated::bpf_get_current_comm(to.cast(), 16);
     }
 }
 

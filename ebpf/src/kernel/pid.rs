@@ -37,6 +37,23 @@ impl Pid {
         Probe::load(self.0.wrapping_add((off!(pid_numbers) + level * UPID_BYTES) as usize), 0)
     }
 
+    /// Number and namespace's inode of a process of the initial namespace, by loads alone; of one that lives further
+    /// down nothing, as where the array ends is not in its type.
+    #[inline(always)]
+    pub unsafe fn outermost<A: Access>(self) -> Option<(u32, u32)> {
+        if A::load::<u32>(self.0, off!(pid_level)) != 0 {
+            return None;
+        }
+        let namespace: *const u8 = A::load(self.0, off!(pid_numbers) + off!(upid_ns));
+        Some((self.first::<A>(), A::load(namespace, off!(pid_ns_inum))))
+    }
+
+    /// The number in the initial namespace, by a load.
+    #[inline(always)]
+    pub unsafe fn first<A: Access>(self) -> u32 {
+        A::load(self.0, off!(pid_numbers) + off!(upid_nr))
+    }
+
     /// The number in the initial namespace.
     #[inline(always)]
     pub unsafe fn global(self) -> u32 {

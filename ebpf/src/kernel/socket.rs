@@ -1,7 +1,7 @@
 //! `struct socket`, `struct sock` and, for unix sockets, `struct unix_sock`.
 
 use super::file::File;
-use super::{Access, Probe, copy};
+use super::{Access, Probe};
 use crate::off;
 use hostward_abi::offsets::ABSENT;
 use hostward_abi::record::SocketFacts;
@@ -57,7 +57,7 @@ unsafe fn of(socket: *const u8) -> (u16, Sock) {
     (Probe::load(socket, off!(socket_type)), Sock(Probe::load(socket, off!(socket_sk))))
 }
 
-#[expect(clippy::missing_safety_doc, reason = "all: self is of `of`, `to` is map memory")]
+#[expect(clippy::missing_safety_doc, reason = "all: self is one that `A` may load from, `to` is map memory")]
 impl Sock {
     /// Of a hook's argument.
     #[inline(always)]
@@ -72,77 +72,44 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub unsafe fn family(self) -> u16 {
-        Probe::load(self.0, off!(sock_family))
+    pub unsafe fn family<A: Access>(self) -> u16 {
+        A::load(self.0, off!(sock_family))
     }
 
     #[inline(always)]
-    pub unsafe fn protocol(self) -> u16 {
-        Probe::load(self.0, off!(sock_protocol))
+    pub unsafe fn protocol<A: Access>(self) -> u16 {
+        A::load(self.0, off!(sock_protocol))
     }
 
     #[inline(always)]
-    pub unsafe fn local_port(self) -> u16 {
-        Probe::load(self.0, off!(sock_num))
+    pub unsafe fn local_port<A: Access>(self) -> u16 {
+        A::load(self.0, off!(sock_num))
     }
 
     #[inline(always)]
-    pub unsafe fn remote_port(self) -> u16 {
-        Probe::load(self.0, off!(sock_dport))
-    }
-
-    #[inline(always)]
-    pub unsafe fn state(self) -> u8 {
-        if off!(sock_state) == ABSENT { 0 } else { Probe::load(self.0, off!(sock_state)) }
+    unsafe fn state<A: Access>(self) -> u8 {
+        if off!(sock_state) == ABSENT { 0 } else { A::load(self.0, off!(sock_state)) }
     }
 
     /// All but the name of a unix socket.
     #[inline(always)]
-    pub unsafe fn fill(self, socket_type: u16, to: *mut SocketFacts) {
-        let family = self.family();
+    pub unsafe fn fill<A: Access>(self, socket_type: u16, to: *mut SocketFacts) {
+        let family = self.family::<A>();
         (*to).family = family;
         (*to).socket_type = socket_type;
-        (*to).protocol = self.protocol();
-        (*to).state = self.state() as u32;
+        (*to).protocol = self.protocol::<A>();
+        (*to).state = self.state::<A>() as u32;
         if family == AF_INET || family == AF_INET6 {
-            (*to).local_port = self.local_port();
-            (*to).remote_port = self.remote_port();
+            (*to).local_port = self.local_port::<A>();
+            (*to).remote_port = A::load(self.0, off!(sock_dport));
         }
+        let (local, remote) = (&raw mut (*to).local, &raw mut (*to).remote);
         if family == AF_INET {
-            self.local_v4(to);
-            self.remote_v4(to);
-        } else if family == AF_INET6 {
-            self.local_v6(to);
-            self.remote_v6(to);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn address<const BYTES: u32>(self, to: *mut [u8; 16], offset: u32) {
-        copy(to.cast(), BYTES, self.0.wrapping_add(offset as usize));
-    }
-
-    #[inline(always)]
-    pub unsafe fn local_v4(self, to: *mut SocketFacts) {
-        self.address::<4>(&raw mut (*to).local, off!(sock_rcv_saddr));
-    }
-
-    #[inline(always)]
-    pub unsafe fn remote_v4(self, to: *mut SocketFacts) {
-        self.address::<4>(&raw mut (*to).remote, off!(sock_daddr));
-    }
-
-    #[inline(always)]
-    pub unsafe fn local_v6(self, to: *mut SocketFacts) {
-        if off!(sock_v6_rcv_saddr) != ABSENT {
-            self.address::<16>(&raw mut (*to).local, off!(sock_v6_rcv_saddr));
-        }
-    }
-
-    #[inline(always)]
-    pub unsafe fn remote_v6(self, to: *mut SocketFacts) {
-        if off!(sock_v6_daddr) != ABSENT {
-            self.address::<16>(&raw mut (*to).remote, off!(sock_v6_daddr));
+            local.cast::<u32>().write_volatile(A::load(self.0, off!(sock_rcv_saddr)));
+            remote.cast::<u32>().write_volatile(A::load(self.0, off!(sock_daddr)));
+        } else if family == AF_INET6 && off!(sock_v6_rcv_saddr) != ABSENT && off!(sock_v6_daddr) != ABSENT {
+            local.cast::<[u32; 4]>().write_volatile(A::load(self.0, off!(sock_v6_rcv_saddr)));
+            remote.cast::<[u32; 4]>().write_volatile(A::load(self.0, off!(sock_v6_daddr)));
         }
     }
 

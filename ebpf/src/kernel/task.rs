@@ -6,6 +6,7 @@ use super::file::File;
 use super::signal::Signal;
 use super::{Access, Current, Probe};
 use crate::off;
+use hostward_abi::offsets::ABSENT;
 
 /// PF_KTHREAD, include/linux/sched.h.
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -25,6 +26,13 @@ pub fn current() -> Task {
             Task(aya_ebpf::helpers::generated::bpf_get_current_task() as *const u8)
         }
     }
+}
+
+/// The current task for [`Probe`] loads, in programs that the typed helper is not for on every kernel: those of cgroups.
+#[inline(always)]
+pub fn probed() -> Task {
+    // SAFETY: a helper without arguments.
+    unsafe { Task(aya_ebpf::helpers::generated::bpf_get_current_task() as *const u8) }
 }
 
 #[expect(clippy::missing_safety_doc, reason = "all: self is a task_struct that `A` may load from")]
@@ -64,6 +72,14 @@ impl Task {
     #[inline(always)]
     pub unsafe fn is_kernel_thread<A: Access>(self) -> bool {
         A::load::<u32>(self.0, off!(task_flags)) & KERNEL_THREAD != 0
+    }
+
+    /// The system call that it makes is one of a 32-bit program; false where the kernel does not tell (arm64).
+    #[inline(always)]
+    pub unsafe fn in_32_bit_call<A: Access>(self) -> bool {
+        /// arch/x86/include/asm/thread_info.h
+        const TS_COMPAT: u32 = 2;
+        off!(task_status) != ABSENT && A::load::<u32>(self.0, off!(task_status)) & TS_COMPAT != 0
     }
 
     #[inline(always)]

@@ -350,6 +350,7 @@ mod tests {
             partial: false,
             program: None,
             inside: None,
+            domain: None,
             alert: None,
         };
         Batch { items: vec![Item { event: Arc::new(event), lane, bytes: 1, queued_at: Instant::now() }] }

@@ -24,6 +24,7 @@ fn batch(sequence: u64) -> Batch {
         partial: false,
         program: None,
         inside: None,
+        domain: None,
         alert: None,
     };
     let item = Item { event: Arc::new(event), lane: Lane::Telemetry, bytes: 1, queued_at: Instant::now() };

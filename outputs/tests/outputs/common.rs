@@ -30,6 +30,7 @@ pub(crate) fn telemetry_of(sequence: u64, filler: usize) -> Arc<Event> {
         partial: false,
         program: None,
         inside: None,
+        domain: None,
         alert: None,
     })
 }

@@ -256,6 +256,7 @@ impl Events {
                         ..process.exe
                     },
                     created: false,
+                    shared_memory: false,
                 };
                 (EventKind::Open, Body::Open(Box::new(open)))
             }
@@ -269,6 +270,7 @@ impl Events {
             source: Some(Source {
                 rung: Rung::BtfTracepoint,
                 cpu,
+                stream: 0,
                 seq: sequence,
                 boot_ns,
                 received_boot_ns: boot_ns + 700_000,
@@ -282,6 +284,7 @@ impl Events {
             partial: false,
             program: None,
             inside: None,
+            domain: None,
             alert: None,
         }
     }

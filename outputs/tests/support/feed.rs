@@ -97,6 +97,7 @@ impl Feed {
             partial: false,
             program: None,
             inside: None,
+            domain: None,
             alert,
         }));
     }

@@ -17,7 +17,7 @@ pub(crate) enum Link {
     /// As a fork told it.
     Exact(Identity),
     /// As a seed or record told it: it began no later than its child.
-    Pid { pid: u32, until_tick: u64 },
+    Pid { pid: u32, until_start: u64 },
 }
 
 impl Link {
@@ -33,13 +33,13 @@ impl Link {
         if ppid == 0 || ppid == child.pid {
             return None;
         }
-        Some(Self::Pid { pid: ppid, until_tick: child.start_tick })
+        Some(Self::Pid { pid: ppid, until_start: child.start })
     }
 
     pub(crate) fn leads_to(self, identity: Identity) -> bool {
         match self {
             Self::Exact(target) => target == identity,
-            Self::Pid { pid, until_tick } => pid == identity.pid && identity.start_tick <= until_tick,
+            Self::Pid { pid, until_start } => pid == identity.pid && identity.start <= until_start,
         }
     }
 }

@@ -134,7 +134,7 @@ impl Table {
     fn standing(&mut self, identity: Identity) -> Standing {
         match self.living.find(identity.pid).map(|entry| entry.identity) {
             Some(living) if living == identity => return Standing::Living,
-            Some(living) if living.start_tick > identity.start_tick => {
+            Some(living) if living.start > identity.start => {
                 return if self.ended.contains_key(&identity) {
                     Standing::Ended
                 } else {
@@ -148,6 +148,12 @@ impl Table {
             None => {}
         }
         if self.ended.contains_key(&identity) { Standing::Ended } else { Standing::New }
+    }
+
+    /// What a process known by `identity` was at that time, if it is known.
+    pub(crate) fn as_it_was(&self, identity: Identity, at_ns: u64) -> Option<&Arc<Process>> {
+        let entry = self.living_as(identity).or_else(|| self.ended.get(&identity))?;
+        Some(&entry.image_at(at_ns).process)
     }
 
     /// What a process known by `identity` is in, if it is known.

@@ -16,7 +16,8 @@ impl Table {
     fn infer(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Entry {
         let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
         let observed = Observed::of(task, workload.clone(), at_ns).detached();
-        let mut entry = Entry::new(Identity::of(task), inferred(entity_id, task, workload), Grade::Inferred);
+        let mut entry =
+            Entry::new(Identity::of(&self.mint, task), inferred(entity_id, task, workload), Grade::Inferred);
         entry.observed = Some(observed);
         entry
     }
@@ -41,7 +42,7 @@ impl Table {
 
     /// The process of a record, which is known by now.
     fn answer(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
-        match self.living_or_ended(Identity::of(task)) {
+        match self.living_or_ended(Identity::of(&self.mint, task)) {
             Some(entry) => self.who(entry, at_ns),
             // Ended, and the bound of the ended is that tight.
             None => {
@@ -53,7 +54,7 @@ impl Table {
 
     /// A process did something that leaves it what it is.
     pub(crate) fn act(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
-        match self.standing(Identity::of(task)) {
+        match self.standing(Identity::of(&self.mint, task)) {
             standing @ (Standing::New | Standing::Forgotten) => {
                 let entry = self.infer(task, workload.clone(), at_ns);
                 self.counts.inferred += 1;
@@ -73,7 +74,7 @@ impl Table {
     /// A process to which something happened that it did earlier: what the record says of it is of that time, so it
     /// teaches nothing new of a process that is known.
     pub(crate) fn recall(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
-        match self.standing(Identity::of(task)) {
+        match self.standing(Identity::of(&self.mint, task)) {
             Standing::New | Standing::Forgotten => self.act(task, workload, at_ns),
             Standing::Living | Standing::Ended => self.answer(task, workload, at_ns),
         }
@@ -88,10 +89,10 @@ impl Table {
         workload: Arc<Workload>,
         at_ns: u64,
     ) -> Who {
-        let identity = Identity::of(task);
+        let identity = Identity::of(&self.mint, task);
         let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
         let alone = || born(entity_id, task, birth, workload.clone());
-        let parent = Identity::new(task.ppid, parent_start_boot_ns);
+        let parent = Identity::new(&self.mint, task.ppid, parent_start_boot_ns);
         self.know_parent(parent, parent_start_boot_ns, task.pid, alone);
         let link = (task.ppid != 0).then_some(Link::Exact(parent));
         let (process, grade) = match self.living_or_ended(parent).map(|p| p.image_at(task.start_boot_ns)) {
@@ -148,7 +149,7 @@ impl Table {
         workload: Arc<Workload>,
         at_ns: u64,
     ) -> Who {
-        let identity = Identity::of(task);
+        let identity = Identity::of(&self.mint, task);
         let standing = self.standing(identity);
         let entity_id = self.mint.entity(task.pid, task.start_boot_ns);
         // The record has the parent of now; the creator is what the table has.
@@ -176,7 +177,7 @@ impl Table {
 
     /// A process ended.
     pub(crate) fn exit(&mut self, task: &RawTask, workload: Arc<Workload>, at_ns: u64) -> Who {
-        let standing = self.standing(Identity::of(task));
+        let standing = self.standing(Identity::of(&self.mint, task));
         if matches!(standing, Standing::New | Standing::Forgotten) {
             let entry = self.infer(task, workload.clone(), at_ns);
             self.counts.inferred += 1;
@@ -191,7 +192,7 @@ impl Table {
 
     /// A process lived when it was read.
     pub(crate) fn seed(&mut self, seed: &SeedProcess, workload: Arc<Workload>) {
-        let identity = Identity::new(seed.pid, seed.start_boot_ns);
+        let identity = Identity::new(&self.mint, seed.pid, seed.start_boot_ns);
         let mut process = told(self.mint.entity(seed.pid, seed.start_boot_ns), seed, workload);
         match self.standing(identity) {
             Standing::New => self.insert(Entry::new(identity, process, Grade::Told)),

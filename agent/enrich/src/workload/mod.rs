@@ -48,7 +48,7 @@ pub(crate) struct Workloads {
     root: Arc<Workload>,
     evicted: u64,
     /// Removed cgroups, and until when they are remembered.
-    gone: VecDeque<(u64, u64)>,
+    gone: VecDeque<(u64, Key)>,
     /// What is known of their containers.
     pub(crate) directory: Directory,
 }
@@ -153,7 +153,7 @@ impl Workloads {
             && [false, true].into_iter().all(|v1| self.known.find(Key { v1, id: cgroup_id }).is_none())
         {
             // Its first program may be told by the names of leaf and parent alone.
-            self.made(cgroup_id, path);
+            self.made(cgroup_id, false, path);
         }
         let mut changed = if is_root(cgroup_id) { Vec::new() } else { self.learn(cgroup_id, path) };
         for known in self.known.values_mut().filter(|known| known.workload.container.is_none()) {
@@ -178,18 +178,18 @@ impl Workloads {
     }
 
     /// The cgroup was made, and nothing is in it yet. From now on its whole path is known.
-    pub(crate) fn made(&mut self, cgroup_id: u64, path: &Text) {
+    pub(crate) fn made(&mut self, cgroup_id: u64, v1: bool, path: &Text) {
         let parts = components(path.as_bytes());
         let mut names = parts.iter().rev().map(|name| Text::copy(name));
         let (leaf, parent) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
-        let cgroup = RawCgroup { id: cgroup_id, v1: false, leaf, parent };
-        self.keep(Key { v1: false, id: cgroup_id }, describe(&cgroup, path.as_bytes()));
+        let cgroup = RawCgroup { id: cgroup_id, v1, leaf, parent };
+        self.keep(Key { v1, id: cgroup_id }, describe(&cgroup, path.as_bytes()));
     }
 
     /// The cgroup was removed: what runs in it has ended, and late records of it are still to come.
-    pub(crate) fn gone(&mut self, cgroup_id: u64, now_ns: u64) {
-        self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), cgroup_id));
-        if let Some(known) = self.known.find(Key { v1: false, id: cgroup_id }) {
+    pub(crate) fn gone(&mut self, cgroup_id: u64, v1: bool, now_ns: u64) {
+        self.gone.push_back((now_ns.saturating_add(TOMBSTONE_NS), Key { v1, id: cgroup_id }));
+        if let Some(known) = self.known.find(Key { v1, id: cgroup_id }) {
             self.directory.cgroup_removed(&known.workload.path);
         }
     }
@@ -197,10 +197,8 @@ impl Workloads {
     /// Lets event time pass.
     pub(crate) fn advance(&mut self, now_ns: u64) {
         while self.gone.front().is_some_and(|(until_ns, _)| *until_ns <= now_ns) {
-            if let Some((_, id)) = self.gone.pop_front() {
-                for v1 in [false, true] {
-                    self.known.remove(Key { v1, id });
-                }
+            if let Some((_, key)) = self.gone.pop_front() {
+                self.known.remove(key);
             }
         }
         self.directory.advance(now_ns);

@@ -267,7 +267,7 @@ fn in_the_root_cgroup_each_process_is_asked_for_and_children_have_it_from_there(
 fn losses_and_notices_are_events_too() {
     let mut enricher = enricher();
     feed(&mut enricher, &Input::Fact(Fact::Clock { offset_ns: 1_000_000_000_000 }));
-    let lost = |lost| Input::Gap(Gap { lost, cpu: 1, first: 5, last: 9, count: 5, boot_ns: 42 });
+    let lost = |lost| Input::Gap(Gap { lost, cpu: 1, stream: 0, first: 5, last: 9, count: 5, boot_ns: 42 });
     let open = event(&mut enricher, &lost(EventKind::Open));
     let exec = event(&mut enricher, &lost(EventKind::Exec));
     assert_ne!(open.id, exec.id);

@@ -59,10 +59,11 @@ impl Proc {
         }
     }
 
-    fn raw(&self, at: u64, body: RawBody) -> Input {
+    pub(crate) fn raw(&self, at: u64, body: RawBody) -> Input {
         let source = Source {
             rung: Rung::BtfTracepoint,
             cpu: 0,
+            stream: 0,
             seq: at / 7,
             boot_ns: at,
             received_boot_ns: at + 1_000,
@@ -106,12 +107,15 @@ impl Proc {
             path: "/x".into(),
             inode: Inode::default(),
             created: false,
+            shared_memory: false,
         };
         self.raw(at, RawBody::Open(Box::new(open)))
     }
 
+    /// In the hierarchy of the process's own.
     pub(crate) fn cgroup(&self, id: u64, path: &str, removed: bool, at: u64) -> Input {
-        self.raw(at, RawBody::Cgroup(RawCgroupChange { id, path: path.into(), removed }))
+        let v1 = self.cgroup.v1;
+        self.raw(at, RawBody::Cgroup(RawCgroupChange { id, path: path.into(), v1, removed }))
     }
 
     pub(crate) fn exit(&self, at: u64) -> Input {

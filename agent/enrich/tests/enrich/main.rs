@@ -5,6 +5,8 @@ mod claims;
 #[cfg(test)]
 mod context;
 #[cfg(test)]
+mod domains;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod merge;

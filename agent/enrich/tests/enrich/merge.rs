@@ -15,6 +15,35 @@ struct History {
     records: Vec<Input>,
     seeds: Vec<Input>,
     end_ns: u64,
+    starts: Starts,
+}
+
+/// How starts are told.
+#[derive(Clone, Copy, Debug, Default)]
+enum Starts {
+    /// Seeds and answers have what /proc tells.
+    #[default]
+    Ticks,
+    /// As `Ticks`, but seeds are of the task iterator, and finer than what ids are made of.
+    FineSeeds,
+    /// By ns, and a pid is used again within a tick.
+    Exact,
+}
+
+impl Starts {
+    /// No two processes start within such a time.
+    const fn step_ns(self) -> u64 {
+        if matches!(self, Self::Exact) { 1_000 } else { STEP_NS }
+    }
+
+    /// As a seed tells a process.
+    fn seed(self, process: &Proc) -> Input {
+        process.seed(matches!(self, Self::Ticks))
+    }
+}
+
+fn starts() -> impl Strategy<Value = Starts> {
+    prop_oneof![Just(Starts::Ticks), Just(Starts::FineSeeds), Just(Starts::Exact)]
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +57,12 @@ enum Step {
     Exit,
 }
 
-fn history(before: usize, seeds_after: usize, steps: &[(Step, u16)], coarse: bool) -> History {
+fn history(before: usize, seeds_after: usize, steps: &[(Step, u16)], starts: Starts) -> History {
     let mut now = 5 * STEP_NS + 123_456;
-    let mut history = History { living: vec![Proc::new(1, 77)], ..History::default() };
+    let mut history = History { living: vec![Proc::new(1, 77)], starts, ..History::default() };
     let (mut next_pid, mut ended, mut execs) = (2, Vec::new(), BTreeMap::new());
     for (index, (step, who)) in steps.iter().enumerate() {
-        now += STEP_NS;
+        now += starts.step_ns();
         let who = usize::from(*who) % history.living.len();
         let mut record = None;
         match step {
@@ -69,13 +98,13 @@ fn history(before: usize, seeds_after: usize, steps: &[(Step, u16)], coarse: boo
         }
         history.records.extend(record.filter(|_| index >= before));
         if index == before.max(seeds_after) {
-            history.seeds = history.living.iter().map(|p| p.seed(coarse)).collect();
+            history.seeds = history.living.iter().map(|p| starts.seed(p)).collect();
         }
     }
     if steps.len() <= before.max(seeds_after) {
-        history.seeds = history.living.iter().map(|p| p.seed(coarse)).collect();
+        history.seeds = history.living.iter().map(|p| starts.seed(p)).collect();
     }
-    history.end_ns = now + STEP_NS;
+    history.end_ns = now + starts.step_ns();
     history
 }
 
@@ -91,9 +120,14 @@ fn steps() -> impl Strategy<Value = Vec<(Step, u16)>> {
     prop::collection::vec((step, any::<u16>()), 1..60)
 }
 
-fn enricher() -> Enricher {
+fn enricher(starts: Starts) -> Enricher {
     let mut enricher = Enricher::new(&Config::default());
-    let host = HostFacts { machine_id: "m".into(), boot_id: "b".into(), ..HostFacts::default() };
+    let host = HostFacts {
+        machine_id: "m".into(),
+        boot_id: "b".into(),
+        exact_starts: matches!(starts, Starts::Exact),
+        ..HostFacts::default()
+    };
     feed(&mut enricher, &Input::Fact(Fact::Host(host)));
     enricher
 }
@@ -128,14 +162,14 @@ fn told(history: &History) -> HashSet<(u32, u64)> {
         Input::Raw(RawEvent { task, body: RawBody::Exec(_), .. }) => Some((task.pid, task.start_boot_ns)),
         _ => None,
     });
-    told.map(|(pid, start)| (pid, start / STEP_NS)).collect()
+    told.map(|(pid, start)| (pid, start / history.starts.step_ns())).collect()
 }
 
 /// The table must be the machine: the same processes, with their programs (of all that are in
 /// `programs`), ids and creators.
 fn assert_true(enricher: &mut Enricher, history: &History, programs: Option<&HashSet<(u32, u64)>>) {
     let program = |pid: u32, start: u64, path: String| {
-        let known = programs.is_none_or(|known| known.contains(&(pid, start / STEP_NS)));
+        let known = programs.is_none_or(|known| known.contains(&(pid, start / history.starts.step_ns())));
         if known { path } else { String::new() }
     };
     let mut table: Vec<(u32, String, u32)> = enricher
@@ -172,7 +206,13 @@ fn answer(enricher: &mut Enricher, history: &History, asked: Vec<Lookup>) {
     for lookup in asked {
         let Lookup::Process { pid, start_boot_ns } = lookup else { continue };
         let alive = history.living.iter().find(|p| (p.pid, p.start) == (pid, start_boot_ns));
-        run(enricher, &alive.map(|p| p.seed(true)).into_iter().collect::<Vec<_>>());
+        run(
+            enricher,
+            &alive
+                .map(|p| if matches!(history.starts, Starts::Exact) { p.seed(false) } else { p.seed(true) })
+                .into_iter()
+                .collect::<Vec<_>>(),
+        );
     }
 }
 
@@ -180,9 +220,9 @@ proptest! {
     /// The agent's own order: attach, seeds, then the rings, in which some of what the seeds tell
     /// comes again.
     #[test]
-    fn seeds_first(steps in steps(), before in 0usize..20, after in 0usize..30, coarse: bool) {
-        let history = history(before, after, &steps, coarse);
-        let mut enricher = enricher();
+    fn seeds_first(steps in steps(), before in 0usize..20, after in 0usize..30, starts in starts()) {
+        let history = history(before, after, &steps, starts);
+        let mut enricher = enricher(starts);
         run(&mut enricher, &history.seeds);
         run(&mut enricher, &history.records);
         assert_true(&mut enricher, &history, None);
@@ -192,15 +232,15 @@ proptest! {
     /// after it.
     #[test]
     fn seeds_in_between(
-        steps in steps(), before in 0usize..20, after in 0usize..30, coarse: bool, place in 0usize..60, turn in 0usize..9,
+        steps in steps(), before in 0usize..20, after in 0usize..30, starts in starts(), place in 0usize..60, turn in 0usize..9,
     ) {
-        let history = history(before, after, &steps, coarse);
+        let history = history(before, after, &steps, starts);
         let mut seeds = history.seeds.clone();
         let turn = turn % seeds.len();
         seeds.rotate_left(turn);
         let (early, late) = history.records.split_at(place.min(history.records.len()));
         let inputs = [early, &seeds, late].concat();
-        let mut enricher = enricher();
+        let mut enricher = enricher(starts);
         let asked = run(&mut enricher, &inputs);
         answer(&mut enricher, &history, asked);
         assert_true(&mut enricher, &history, None);
@@ -211,15 +251,15 @@ proptest! {
     /// somebody tells the child; all else must be true.
     #[test]
     fn seeds_scattered(
-        steps in steps(), before in 0usize..20, after in 0usize..30, coarse: bool,
+        steps in steps(), before in 0usize..20, after in 0usize..30, starts in starts(),
         places in prop::collection::vec(0usize..200, 64),
     ) {
-        let history = history(before, after, &steps, coarse);
+        let history = history(before, after, &steps, starts);
         let mut inputs: Vec<Input> = history.records.clone();
         for (seed, place) in history.seeds.iter().zip(&places) {
             inputs.insert(*place % (inputs.len() + 1), seed.clone());
         }
-        let mut enricher = enricher();
+        let mut enricher = enricher(starts);
         let asked = run(&mut enricher, &inputs);
         answer(&mut enricher, &history, asked);
         assert_true(&mut enricher, &history, Some(&told(&history)));

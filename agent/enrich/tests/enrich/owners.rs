@@ -239,13 +239,20 @@ fn a_process_that_leaves_its_container_stays_behind_its_own_events() {
 
 #[test]
 fn a_cgroup_is_known_from_its_making_until_a_minute_after_its_end() {
+    known_while_it_is_there(false);
+    known_while_it_is_there(true);
+}
+
+fn known_while_it_is_there(v1: bool) {
     let mut enricher = enricher(&Config::default());
-    let runtime = Proc::child_of(&Proc::new(1, 5), 9, STEP_NS);
+    let mut runtime = Proc::child_of(&Proc::new(1, 5), 9, STEP_NS);
+    runtime.cgroup.v1 = v1;
     // crun's level `container` hides the id from a record of leaf and parent alone; the path does not.
     let path = format!("/machine.slice/libpod-{ID}.scope/container");
     event(&mut enricher, &runtime.cgroup(7_010, &path, false, STEP_NS));
     feed(&mut enricher, &told(ID, "web"));
-    let web = Proc::child_of(&runtime, 10, 2 * STEP_NS).with_cgroup(7_010, "x", "container");
+    let mut web = Proc::child_of(&runtime, 10, 2 * STEP_NS).with_cgroup(7_010, "x", "container");
+    web.cgroup.v1 = v1;
     let seen = event(&mut enricher, &web.open(3 * STEP_NS));
     assert_eq!(name(&seen).as_deref(), Some("web"), "by the id alone");
     assert_eq!(seen.process.as_ref().unwrap().workload.path.to_string(), path);

@@ -2,6 +2,7 @@
 
 use crate::kernel::{Proc, STEP_NS, event, feed};
 use hostward_enrich::{Config, Enricher, Fact, Input, Lookup, Output};
+use hostward_event::event::Body;
 use hostward_event::process::UserTable;
 use hostward_event::program::{ProgramFacts, ProgramKey};
 use hostward_event::raw::RawBody;
@@ -90,16 +91,30 @@ fn the_wait_has_an_end_and_what_cannot_wait_sees_the_exec_at_once() {
     });
     assert_eq!(early, Some((EventKind::Exec, false, false, true)), "only its program may be told yet");
     assert!(feed(&mut enricher, &Input::Tick(2 * STEP_NS + WAIT_NS - 1)).0.is_empty());
-    let (events, _) = feed(&mut enricher, &Input::Tick(2 * STEP_NS + WAIT_NS));
-    assert_eq!(shown(&events), [(EventKind::Exec, 10, None)]);
+    let (events, lookups) = feed(&mut enricher, &Input::Tick(2 * STEP_NS + WAIT_NS));
+    assert_eq!((shown(&events), lookups.len()), (vec![(EventKind::Exec, 10, None)], 0));
     assert_eq!((enricher.stats().held, enricher.stats().late), (0, 1));
+    let lookup = out.iter().find_map(|output| match output {
+        Output::Lookup(lookup @ Lookup::Program { .. }) => Some(lookup.clone()),
+        _ => None,
+    });
+    let late = answer(&lookup.unwrap(), "aa", true);
+    let (events, _) = feed(&mut enricher, &late);
+    assert_eq!(shown(&events), [(EventKind::Agent, 10, some("aa"))], "an update says what came too late");
+    let Body::Agent(notice) = &events[0].body else { panic!("{events:?}") };
+    assert_eq!(notice.action.to_string(), "update");
+    assert!(feed(&mut enricher, &late).0.is_empty(), "once");
 
     // With nothing to wait for, the second exec has it.
     let mut enricher = self::enricher(&Config { program_wait_ms: 0, ..Config::default() });
     let (events, lookups) = feed(&mut enricher, &exec(&one, 7, 2 * STEP_NS));
     assert_eq!((shown(&events), lookups.len()), (vec![(EventKind::Exec, 10, None)], 1));
-    assert!(feed(&mut enricher, &answer(&lookups[0], "aa", true)).0.is_empty());
+    let (events, _) = feed(&mut enricher, &answer(&lookups[0], "aa", true));
+    assert_eq!(shown(&events), [(EventKind::Agent, 10, some("aa"))]);
     assert_eq!(hash(&event(&mut enricher, &exec(&one, 7, 3 * STEP_NS))), some("aa"));
+    // Nothing could be read: there is nothing to tell.
+    let (_, lookups) = feed(&mut enricher, &exec(&one, 8, 4 * STEP_NS));
+    assert!(feed(&mut enricher, &answer(&lookups[0], "", false)).0.is_empty());
 }
 
 #[test]

@@ -219,7 +219,21 @@ impl Spec {
 
     /// The parameter whose file or socket is told.
     pub fn descriptor(&self) -> Option<&'static Param> {
-        self.params.iter().find(|param| param.form == Form::Fd)
+        // futimens(3), and so touch(1), gives a file as the directory and no path; others do with AT_EMPTY_PATH.
+        let form = if self.may_lack_path() { Form::Dirfd } else { Form::Fd };
+        self.params.iter().find(|param| param.form == form)
+    }
+
+    /// Without a path, of two without the old one, the call is about what the directory's descriptor stands for.
+    pub const fn may_lack_path(&self) -> bool {
+        matches!(
+            self.kind,
+            EventKind::Utimensat
+                | EventKind::Futimesat
+                | EventKind::Fchmodat2
+                | EventKind::Fchownat
+                | EventKind::Linkat
+        )
     }
 }
 

@@ -123,6 +123,33 @@ fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
                 write!(line.text, " sent {sent} B, received {received} B")?;
             }
         }
+        Body::Signal(signal) => {
+            line.ink(Ink::Yellow, |out| out.write_str("signal "))?;
+            who(view, line)?;
+            line.text.push(' ');
+            field(view, "hostward.signal.name", &mut line.text)?;
+            line.text.push_str(" -> ");
+            shown(view, "hostward.signal.target.name", signal.sent.target_comm.as_bytes(), &mut line.text)?;
+            pid(view, "hostward.signal.target.pid", signal.sent.target_pid, &mut line.text)?;
+        }
+        Body::UdpSend(socket) => {
+            line.ink(Ink::Cyan, |out| out.write_str("udp    "))?;
+            line.text.push(' ');
+            who(view, line)?;
+            line.text.push_str(" -> ");
+            address(view, socket, &mut line.text)?;
+        }
+        Body::Dns(dns) => {
+            line.ink(Ink::Cyan, |out| out.write_str("dns    "))?;
+            line.text.push(' ');
+            who(view, line)?;
+            line.text.push_str(if dns.answer { " <- " } else { " -> " });
+            address(view, &dns.socket, &mut line.text)?;
+            for name in ["dns.question.type", "dns.question.name", "dns.response_code", "dns.answers.data"] {
+                line.text.push(' ');
+                field(view, name, &mut line.text)?;
+            }
+        }
         Body::Cgroup(change) => {
             line.ink(Ink::Dim, |out| out.write_str("cgroup "))?;
             who(view, line)?;
@@ -245,6 +272,13 @@ fn pid(view: View<'_>, name: &str, pid: u32, out: &mut String) -> fmt::Result {
 fn field(view: View<'_>, name: &str, out: &mut String) -> fmt::Result {
     match (view.named(name), name, view.event().process.as_deref()) {
         (Value::Text(text), _, _) => escape(&text, out),
+        (Value::List(texts), _, _) => {
+            for (n, text) in texts.iter().enumerate() {
+                out.write_str(if n > 0 { "," } else { "" })?;
+                escape(text, out)?;
+            }
+            Ok(())
+        }
         // An account that no file names: its number is better than nothing.
         (Value::Missing, "user.name", Some(process)) if view.shows("user.id") => {
             write!(out, "{}", process.creds.euid)

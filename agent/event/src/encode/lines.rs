@@ -62,8 +62,12 @@ pub(super) fn name(view: View<'_>) -> String {
         (None, Body::Open(_)) => "File opened",
         (None, Body::Connect(_)) => "Connection attempted",
         (None, Body::ConnectionEnd(_)) => "Connection ended",
+        (None, Body::UdpSend(_)) => "UDP sent to a new address",
+        (None, Body::Dns(dns)) if dns.answer => "DNS answer",
+        (None, Body::Dns(_)) => "DNS question",
         (None, Body::Cgroup(_)) => "Control group changed",
         (None, Body::Call(call)) => return format!("System call {}", call.kind.name()),
+        (None, Body::Signal(_)) => "Signal sent",
         (None, Body::Gap(_)) => "Events lost",
         (None, Body::Agent(_)) => "Agent notice",
     };

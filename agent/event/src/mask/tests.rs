@@ -32,6 +32,7 @@ fn event(process: Arc<Process>) -> Event {
         body: Body::Exec { killed: false },
         program: None,
         inside: None,
+        domain: None,
         partial: false,
         alert: None,
     }
@@ -238,6 +239,7 @@ fn paths_lose_tokens_and_keep_everything_else() {
         path: Text::from(arg),
         inode: Inode { mode: 0o100_644, ..Inode::default() },
         created: false,
+        shared_memory: false,
     };
     let mask = |arg: &str| {
         let body = Body::Open(Box::new(open(arg)));

@@ -20,8 +20,12 @@ pub(super) fn called(event: &Event) -> Option<(&RawCall, &'static Spec)> {
     Some((call, call::find(call.kind)?))
 }
 
-/// Path number `n` (0 or 1) of the call as the program gave it, absolute and normalised.
+/// Path number `n` (0 or 1) of the call: the kernel's own where it is known, else as the program gave it, absolute and
+/// normalised.
 fn path_of<'e>(call: &'e RawCall, spec: &Spec, n: usize) -> Option<Cow<'e, [u8]>> {
+    if let Some(resolved) = call.resolved.get(n).filter(|resolved| !resolved.is_empty()) {
+        return Some(Cow::Borrowed(resolved.as_bytes()));
+    }
     let param = spec.params.iter().filter(|param| matches!(param.form, Form::Path(_))).nth(n)?;
     let at = spec.text_of(param)?;
     let (text, base) = (call.texts.get(at)?, call.bases.get(at).map_or(&b""[..], Text::as_bytes));
@@ -38,19 +42,26 @@ fn paths(spec: &Spec) -> usize {
 pub(super) fn path(event: &Event) -> Option<Cow<'_, [u8]>> {
     let (call, spec) = called(event)?;
     match paths(spec) {
-        0 => call
-            .file
-            .as_deref()
-            .filter(|_| spec.group == Group::File)
-            .map(|file| Cow::Borrowed(file.path.as_bytes())),
+        0 => behind(call, spec),
+        1 if spec.may_lack_path() => path_of(call, spec, 0).or_else(|| behind(call, spec)),
         count => path_of(call, spec, count - 1),
     }
+}
+
+/// Path of the file behind the descriptor.
+fn behind<'e>(call: &'e RawCall, spec: &Spec) -> Option<Cow<'e, [u8]>> {
+    let file = call.file.as_deref().filter(|_| spec.group == Group::File);
+    file.map(|file| Cow::Borrowed(file.path.as_bytes()))
 }
 
 /// Of a call with two paths the old one.
 fn source(event: &Event) -> Option<Cow<'_, [u8]>> {
     let (call, spec) = called(event)?;
-    if paths(spec) == 2 { path_of(call, spec, 0) } else { None }
+    match paths(spec) {
+        2 if spec.may_lack_path() => path_of(call, spec, 0).or_else(|| behind(call, spec)),
+        2 => path_of(call, spec, 0),
+        _ => None,
+    }
 }
 
 fn target(event: &Event) -> Option<Cow<'_, [u8]>> {
@@ -102,17 +113,6 @@ fn number(call: &RawCall, param: &Param) -> i64 {
     }
 }
 
-fn joined(names: impl Iterator<Item = &'static str>, separator: &str) -> String {
-    let mut out = String::new();
-    for name in names {
-        if !out.is_empty() {
-            out.push_str(separator);
-        }
-        out.push_str(name);
-    }
-    out
-}
-
 /// Capability sets lie in the bytes as effective, permitted, inheritable: low halves, then high ones.
 fn caps(data: &[u8], which: u8) -> Option<u64> {
     let half = |at: usize| Some(u64::from(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?)));
@@ -130,14 +130,14 @@ fn rendered<'e>(event: &'e Event, call: &'e RawCall, spec: &Spec, param: &Param)
         let known = event.process.as_deref().and_then(|process| event.names_of(process));
         match known.and_then(|table| ids(table).get(&id)) {
             Some(name) => Value::text(name.as_bytes()),
-            None => Value::owned(id.to_string()),
+            None => Value::shown(id),
         }
     };
     match param.form {
-        Form::Int | Form::Pid => Value::owned(number(call, param).to_string()),
-        Form::Uint => Value::owned(argument.to_string()),
-        Form::Hex => Value::owned(format!("{argument:#x}")),
-        Form::Octal => Value::owned(format!("{:#o}", argument as u32)),
+        Form::Int | Form::Pid => Value::shown(number(call, param)),
+        Form::Uint => Value::shown(argument),
+        Form::Hex => Value::shown(format_args!("{argument:#x}")),
+        Form::Octal => Value::shown(format_args!("{:#o}", argument as u32)),
         Form::Path(_) | Form::Text => match spec.text_of(param).and_then(|at| call.texts.get(at)) {
             Some(text) => Value::text(text.as_bytes()),
             None => Value::Missing,
@@ -148,30 +148,30 @@ fn rendered<'e>(event: &'e Event, call: &'e RawCall, spec: &Spec, param: &Param)
                 (Some(letter), Some(name)) => {
                     Value::owned([format!("<{letter}>").as_bytes(), &name[..]].concat())
                 }
-                _ => Value::owned(number.to_string()),
+                _ => Value::shown(number),
             }
         }
         Form::Dirfd => match number(call, param) {
             -100 => "AT_FDCWD".into(),
-            number => Value::owned(number.to_string()),
+            number => Value::shown(number),
         },
         Form::Mode => Value::owned(flags::mode(argument as u32)),
         Form::User => names(|table| &table.users),
         Form::Group => names(|table| &table.groups),
         Form::Signal => match flags::signal(argument) {
             Some(name) => name.into(),
-            None => Value::owned((argument as u32).to_string()),
+            None => Value::shown(argument as u32),
         },
         Form::Flags(list) => {
-            let set = joined(list.iter().filter(|(bit, _)| argument & bit != 0).map(|(_, name)| *name), "|");
-            Value::owned(if set.is_empty() { "0".to_owned() } else { set })
+            let set = list.iter().filter(|(bit, _)| argument & bit != 0).map(|(_, name)| *name);
+            Value::owned(flags::joined_or_0(set))
         }
         Form::Word(list) => {
             // SOCK_NONBLOCK and SOCK_CLOEXEC ride on the type.
             let value = if param.name == "type" { argument & 0xf } else { argument & 0xffff_ffff };
             match list.iter().find(|(number, _)| *number == value) {
                 Some((_, name)) => (*name).into(),
-                None => Value::owned(value.to_string()),
+                None => Value::shown(value),
             }
         }
         Form::Address(_) | Form::Tuple => match &call.socket {
@@ -184,7 +184,7 @@ fn rendered<'e>(event: &'e Event, call: &'e RawCall, spec: &Spec, param: &Param)
         }
         Form::Bytes(_) => Value::Missing,
         Form::Caps(which) => match caps(call.data.as_bytes(), which) {
-            Some(set) => Value::owned(joined(flags::capabilities(set), " ")),
+            Some(set) => Value::owned(flags::joined(flags::capabilities(set), " ")),
             None => Value::Missing,
         },
     }
@@ -200,31 +200,34 @@ pub(super) fn argument<'e>(event: &'e Event, name: &str) -> Value<'e> {
 }
 
 /// The names of the call's parameters.
-pub(super) fn names(event: &Event) -> Vec<&'static str> {
+pub(super) fn names(event: &Event) -> impl Iterator<Item = &'static str> {
     let params = called(event).map_or(&[][..], |(_, spec)| spec.params);
-    std::iter::once("res").chain(params.iter().map(|param| param.name)).collect()
+    params.iter().map(|param| param.name)
 }
 
-/// Text of user memory that another thread could have changed.
+/// What is told rests on text of user memory that another thread could have changed.
 fn is_doubtful(call: &RawCall, spec: &Spec) -> bool {
+    let all_resolved = call.resolved.iter().take(paths(spec)).all(|path| !path.is_empty());
     call.shared_memory
-        && spec
-            .params
-            .iter()
-            .any(|param| matches!(param.form, Form::Path(Base::Cwd | Base::Dir(_)) | Form::Text))
+        && spec.params.iter().any(|param| match param.form {
+            Form::Path(Base::Cwd | Base::Dir(_)) => !all_resolved,
+            Form::Text => true,
+            _ => false,
+        })
 }
 
 pub(super) const FIELDS: &[Field] = &[
-    Field::new("fs.path.name", Type::Text, "path that the call is about, made absolute; of two the new one", |e, _| {
+    Field::new("fs.path.name", Type::Text, "path that the call is about, as the kernel resolved it where that is known, else as given, made absolute; of two the new one", |e, _| {
         cow(path(e))
     })
-    .on(PATHS)
+    // Of a change by descriptor it is the path of the file behind it.
+    .on(PATHS.union(FILES))
     .shows(PATH),
-    Field::new("fs.path.source", Type::Text, "old path of a rename or link, made absolute", |e, _| cow(source(e)))
+    Field::new("fs.path.source", Type::Text, "old path of a rename or link, as fs.path.name", |e, _| cow(source(e)))
         .on(PATHS)
         .shows(PATH)
         .ecs("hostward.file.source_path"),
-    Field::new("fs.path.target", Type::Text, "new path of a rename or link; what a symbolic link points to", |e, _| {
+    Field::new("fs.path.target", Type::Text, "new path of a rename or link, as fs.path.name; what a symbolic link points to", |e, _| {
         cow(target(e))
     })
     .on(PATHS)
@@ -248,14 +251,14 @@ pub(super) const FIELDS: &[Field] = &[
             Value::Text(text) => Some(Cow::Owned([param.name.as_bytes(), b"=", &text[..]].concat())),
             _ => None,
         });
-        Value::some_list(rows.collect())
+        Value::some_list(rows)
     })
     .on(call::CALLS)
     .shows(super::event_fields::ARGUMENTS),
     Field::wire(
         "hostward.call.text_may_differ",
         Type::Bool,
-        "true: memory is shared with other threads, which could have changed the texts after the kernel read them",
+        "true: memory is shared with other threads, which could have changed texts after the kernel read them, and not all paths are the kernel's own",
         |e, _| match called(e) {
             Some((call, spec)) if is_doubtful(call, spec) => true.into(),
             _ => Value::Missing,

@@ -3,7 +3,7 @@
 //! The cgroup tells the id and the pod's uid at once. Everything else is what a runtime or the
 //! Kubernetes API told, and missing until then; `enrichment.partial` says when an event went out without.
 
-use super::{Arg, ArgKind, Field, Need, Type, Value};
+use super::{Arg, ArgKind, Field, Need, Type, Value, spare};
 use crate::event::Body;
 use crate::raw::RawCgroupChange;
 use crate::workload::{Container, ContainerFacts, Mount, PodFacts};
@@ -37,9 +37,9 @@ fn some_bytes(bytes: &[u8]) -> Value<'_> {
 
 fn label<'e>(labels: Option<&'e BTreeMap<Text, Text>>, arg: &Arg) -> Value<'e> {
     match (labels, arg) {
-        (Some(labels), Arg::Key(key)) => labels
-            .get(&Text::copy(key.as_bytes()))
-            .map_or(Value::Missing, |text| Value::text(text.as_bytes())),
+        (Some(labels), Arg::Key(key)) => {
+            labels.get(key.as_bytes()).map_or(Value::Missing, |text| Value::text(text.as_bytes()))
+        }
         _ => Value::Missing,
     }
 }
@@ -48,7 +48,7 @@ fn label<'e>(labels: Option<&'e BTreeMap<Text, Text>>, arg: &Arg) -> Value<'e> {
 fn pairs<'e>(labels: Option<&BTreeMap<Text, Text>>, between: &[u8]) -> Value<'e> {
     let texts = labels.into_iter().flatten();
     Value::some_list(
-        texts.map(|(key, value)| Cow::Owned([key.as_bytes(), between, value.as_bytes()].concat())).collect(),
+        texts.map(|(key, value)| Cow::Owned([key.as_bytes(), between, value.as_bytes()].concat())),
     )
 }
 
@@ -79,7 +79,7 @@ fn mount_destination<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
 fn digests(event: &Event) -> Value<'_> {
     let list =
         facts(event).map(|facts| facts.image.digests.iter().map(|text| Cow::Borrowed(text.as_bytes())));
-    list.map_or(Value::Missing, |list| Value::some_list(list.collect()))
+    list.map_or(Value::Missing, Value::some_list)
 }
 
 fn change(event: &Event) -> Option<&RawCgroupChange> {
@@ -140,7 +140,7 @@ pub(super) const FIELDS: &[Field] = &[
     .needs(Need::Runtime),
     Field::new("container.image.tags", Type::List, "tag of the image, as ECS has it: a list", |e, _| {
         let tag = facts(e).map(|f| f.image.name_and_tag().1).filter(|tag| !tag.is_empty());
-        Value::some_list(tag.into_iter().map(Cow::Borrowed).collect())
+        Value::some_list(tag.into_iter().map(Cow::Borrowed))
     })
     .ecs("container.image.tag")
     .needs(Need::Runtime),
@@ -209,7 +209,7 @@ pub(super) const FIELDS: &[Field] = &[
         |e, _| match (e.process.is_some(), container(e)) {
             (_, Some(container)) => {
                 let name = facts(e).map_or(&b"<NA>"[..], |facts| facts.name.as_bytes());
-                Value::owned([b"id=", container.short_id(), b" name=", name].concat())
+                Value::owned(spare::concat(&[b"id=", container.short_id(), b" name=", name]))
             }
             (true, None) => Value::text(b"host"),
             (false, None) => Value::Missing,

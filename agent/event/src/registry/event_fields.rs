@@ -1,9 +1,10 @@
 //! Fields of the event itself and the rule that matched.
 
 use super::render::{connect, connection_name, open, open_name, raw_result};
-use super::{Arg, ArgKind, Field, Need, Type, Value, flags};
+use super::{Arg, ArgKind, Field, Need, Type, Value, flags, spare};
 use crate::call::{self, Group};
 use crate::event::{Alert, Body};
+use crate::raw::SignalFate;
 use crate::{Event, EventKind, KindSet, Text};
 use std::borrow::Cow;
 
@@ -29,18 +30,24 @@ pub(super) const ARGUMENTS: &[&str] = &[
     "destination.port",
 ];
 pub(super) const HOST_NAME: &[&str] = &["host.name", "host.hostname", "agent.name", "related.hosts"];
-const CALLS: KindSet =
-    KindSet::ALL.without(KindSet::of(&[EventKind::Exit, EventKind::Gap, EventKind::Agent]));
+/// Hooks of sockets.
+const SOCKETS: KindSet = KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd])
+    .union(super::net_fields::UDP)
+    .union(super::dns_fields::DNS);
+const CALLS: KindSet = KindSet::ALL
+    .without(KindSet::of(&[EventKind::Exit, EventKind::Gap, EventKind::Agent]))
+    .without(super::net_fields::UDP)
+    .without(super::dns_fields::DNS);
 
 /// Calls that hand bytes over.
 const BUFFERS: KindSet = KindSet::of(&[EventKind::Sendto, EventKind::Sendmsg]);
 
 fn list<'e>(words: &[&'static str]) -> Value<'e> {
-    Value::some_list(words.iter().map(|word| Cow::Borrowed(word.as_bytes())).collect())
+    Value::some_list(words.iter().map(|word| Cow::Borrowed(word.as_bytes())))
 }
 
 fn texts(list: &[Text]) -> Value<'_> {
-    Value::some_list(list.iter().map(|text| Cow::Borrowed(text.as_bytes())).collect())
+    Value::some_list(list.iter().map(|text| Cow::Borrowed(text.as_bytes())))
 }
 
 pub(super) fn some(text: &str) -> Value<'_> {
@@ -68,9 +75,9 @@ fn group(event: &Event) -> Option<Group> {
 fn category(event: &Event) -> Value<'_> {
     let own: &[&str] = &[match (group(event), event.kind()) {
         (Some(group), _) => group.category(),
-        (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process",
+        (None, EventKind::Exec | EventKind::Fork | EventKind::Exit | EventKind::Signal) => "process",
         (None, EventKind::Open) => "file",
-        (None, EventKind::Connect | EventKind::ConnectionEnd) => "network",
+        (None, kind) if SOCKETS.contains(kind) => "network",
         (None, _) => "host",
     }];
     match event.alert {
@@ -91,12 +98,14 @@ fn types(event: &Event) -> Value<'_> {
         Body::Open(_) => list(&["access"]),
         Body::Connect(_) => list(&["connection", "start"]),
         Body::ConnectionEnd(_) => list(&["connection", "end"]),
+        Body::UdpSend(_) => list(&["connection", "start"]),
+        Body::Dns(_) => list(&["connection", "protocol"]),
         Body::Call(_) => match call::find(event.kind()) {
             Some(spec) => list(&[spec.ecs_type]),
             None => Value::Missing,
         },
         // ECS lets a host event be no error: `event.kind` and `event.outcome` tell a loss and a failure.
-        Body::Gap(_) | Body::Agent(_) => list(&["info"]),
+        Body::Gap(_) | Body::Agent(_) | Body::Signal(_) => list(&["info"]),
     }
 }
 
@@ -105,6 +114,14 @@ fn outcome(event: &Event) -> Value<'_> {
         (Body::Agent(notice), _) => if notice.success { "success" } else { "failure" }.into(),
         // A connect that is under way: nobody knows yet.
         (Body::Connect(_), Some(-115)) => "unknown".into(),
+        (Body::Dns(dns), _) => match dns.message.as_ref().filter(|_| dns.answer) {
+            Some(message) => if message.response_code() == 0 { "success" } else { "failure" }.into(),
+            None => "unknown".into(),
+        },
+        (Body::UdpSend(_), _) => "unknown".into(),
+        (Body::Signal(signal), _) => {
+            if signal.sent.fate == SignalFate::Overflow { "failure" } else { "success" }.into()
+        }
         (_, Some(result)) => if result >= 0 { "success" } else { "failure" }.into(),
         (_, None) => Value::Missing,
     }
@@ -131,32 +148,42 @@ fn object(event: &Event) -> Value<'_> {
 }
 
 /// `evt.arg[NAME]`: parameters of the system call under their published names.
-fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
-    let Arg::Key(key) = arg else { return Value::Missing };
-    let key = key.as_str();
+fn argument<'e>(event: &'e Event, key: &str) -> Value<'e> {
     if key == "res" {
-        return raw_result(event).map_or(Value::Missing, |code| Value::owned(flags::result(code)));
+        return raw_result(event).map_or(Value::Missing, flags::result);
     }
     match &event.body {
         Body::Open(open) => match key {
             "name" => Value::text(open.arg.as_bytes()),
             "flags" => Value::owned(flags::open_flags(open.flags, open.created)),
-            "mode" => Value::owned(format!("{:#o}", open.mode)),
+            "mode" => Value::shown(format_args!("{:#o}", open.mode)),
             "dirfd" if open.dirfd == -100 => "AT_FDCWD".into(),
-            "dirfd" => Value::owned(open.dirfd.to_string()),
+            "dirfd" => Value::shown(open.dirfd),
             "fd" if open.result >= 0 => {
-                Value::owned([format!("<f>{}=", open.result).as_bytes(), &open_name(open)[..]].concat())
+                let name = Value::Text(open_name(open));
+                let Value::Text(mut text) = Value::shown(format_args!("<f>{}=", open.result)) else {
+                    return Value::Missing;
+                };
+                if let Value::Text(name) = &name {
+                    text.to_mut().extend_from_slice(name);
+                }
+                name.recycle();
+                Value::Text(text)
             }
-            "ino" => Value::owned(open.inode.ino.to_string()),
+            "ino" => Value::shown(open.inode.ino),
             _ => Value::Missing,
         },
         Body::Connect(connect) => match key {
-            "fd" => Value::owned(connect.fd.to_string()),
+            "fd" => Value::shown(connect.fd),
             "tuple" | "addr" => connection_name(connect).map_or(Value::Missing, Value::owned),
             _ => Value::Missing,
         },
         Body::ConnectionEnd(end) => match key {
             "tuple" | "addr" => connection_name(&end.socket).map_or(Value::Missing, Value::owned),
+            _ => Value::Missing,
+        },
+        Body::UdpSend(_) | Body::Dns(_) => match (key, connect(event)) {
+            ("tuple" | "addr", Some(socket)) => connection_name(socket).map_or(Value::Missing, Value::owned),
             _ => Value::Missing,
         },
         Body::Exec { .. } => match (key, event.process.as_deref()) {
@@ -167,9 +194,9 @@ fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
             _ => Value::Missing,
         },
         Body::Exit { status, .. } => match key {
-            "status" => Value::owned(status.to_string()),
-            "ret" => Value::owned((status >> 8 & 0xff).to_string()),
-            "sig" => Value::owned((status & 0x7f).to_string()),
+            "status" => Value::shown(status),
+            "ret" => Value::shown(status >> 8 & 0xff),
+            "sig" => Value::shown(status & 0x7f),
             _ => Value::Missing,
         },
         Body::Cgroup(change) => match key {
@@ -177,32 +204,42 @@ fn argument<'e>(event: &'e Event, arg: &Arg) -> Value<'e> {
             _ => Value::Missing,
         },
         Body::Call(_) => super::call_fields::argument(event, key),
+        Body::Signal(_) => super::signal_fields::argument(event, key),
         Body::Fork | Body::Gap(_) | Body::Agent(_) => Value::Missing,
     }
 }
 
+/// Only what is not the usual one is told.
+fn stream<'e>(number: Option<u8>) -> Value<'e> {
+    number.filter(|number| *number != 0).map(u32::from).into()
+}
+
 /// `evt.args`: all parameters as `name=value`.
 fn all_arguments(event: &Event) -> Value<'_> {
-    let names: Vec<&str> = match event.kind() {
-        EventKind::Open => vec!["fd", "dirfd", "name", "flags", "mode", "res"],
-        EventKind::Connect => vec!["res", "fd", "tuple"],
-        EventKind::ConnectionEnd => vec!["res", "tuple"],
-        EventKind::Exec => vec!["res", "exe", "filename", "comm", "flags"],
-        EventKind::Exit => vec!["status", "ret", "sig"],
-        EventKind::Cgroup => vec!["path"],
-        kind if kind.is_call() => super::call_fields::names(event),
+    let names: &[&str] = match event.kind() {
+        EventKind::Open => &["fd", "dirfd", "name", "flags", "mode", "res"],
+        EventKind::Connect => &["res", "fd", "tuple"],
+        EventKind::ConnectionEnd => &["res", "tuple"],
+        EventKind::UdpSend | EventKind::DnsQuestion | EventKind::DnsAnswer => &["tuple"],
+        EventKind::Exec => &["res", "exe", "filename", "comm", "flags"],
+        EventKind::Exit => &["status", "ret", "sig"],
+        EventKind::Cgroup => &["path"],
+        EventKind::Signal => &["spid", "dpid", "sig"],
+        kind if kind.is_call() => &["res"],
         _ => return Value::Missing,
     };
-    let mut out = Vec::new();
-    for name in names {
-        if let Value::Text(text) = argument(event, &Arg::Key(name.to_owned())) {
+    let mut out = spare::text();
+    for name in names.iter().copied().chain(super::call_fields::names(event)) {
+        let value = argument(event, name);
+        if let Value::Text(text) = &value {
             if !out.is_empty() {
                 out.push(b' ');
             }
             out.extend_from_slice(name.as_bytes());
             out.push(b'=');
-            out.extend_from_slice(&text);
+            out.extend_from_slice(text);
         }
+        value.recycle();
     }
     Value::owned(out)
 }
@@ -221,7 +258,7 @@ fn techniques(alert: &Alert) -> Value<'_> {
 
 fn subtechniques(alert: &Alert) -> Value<'_> {
     let sub = alert.rule.technique_ids.iter().filter(|id| id.as_bytes().contains(&b'.'));
-    Value::some_list(sub.map(|id| Cow::Borrowed(id.as_bytes())).collect())
+    Value::some_list(sub.map(|id| Cow::Borrowed(id.as_bytes())))
 }
 
 pub(super) const FIELDS: &[Field] = &[
@@ -238,10 +275,11 @@ pub(super) const FIELDS: &[Field] = &[
             (Some(alert), _) => Value::some_text(&alert.message),
             (None, Body::Agent(notice)) => Value::some_text(&notice.message),
             (None, Body::Gap(gap)) => Value::owned(format!(
-                "{} {} events of CPU {} were lost in the kernel (numbers {} to {})",
+                "{} {} events of CPU {} were {} (numbers {} to {})",
                 gap.count,
                 gap.lost.name(),
                 gap.cpu,
+                if gap.is_sampled() { "left out under overload" } else { "lost in the kernel" },
                 gap.first,
                 gap.last
             )),
@@ -252,13 +290,11 @@ pub(super) const FIELDS: &[Field] = &[
     .ocsf("message")
     .cef("msg")
     .leef("msg"),
-    Field::wire("event.id", Type::Text, "id of this record, the same in a replay", |e, _| {
-        Value::owned(e.id.to_string())
-    })
-    .needs(Need::Agent)
-    .ocsf("metadata.uid")
-    .cef("externalId")
-    .leef("eventUid"),
+    Field::wire("event.id", Type::Text, "id of this record, the same in a replay", |e, _| Value::shown(e.id))
+        .needs(Need::Agent)
+        .ocsf("metadata.uid")
+        .cef("externalId")
+        .leef("eventUid"),
     Field::wire("event.kind", Type::Text, "event, alert, or pipeline_error for a loss", |e, _| {
         record_kind(e).into()
     }),
@@ -311,7 +347,7 @@ pub(super) const FIELDS: &[Field] = &[
                 _ if e.alert.is_some() => "hostward.alert",
                 (Some(group), _) => group.dataset(),
                 (None, EventKind::Open) => "hostward.file",
-                (None, EventKind::Connect | EventKind::ConnectionEnd) => "hostward.network",
+                (None, kind) if SOCKETS.contains(kind) => "hostward.network",
                 (None, EventKind::Gap | EventKind::Agent) => "hostward.agent",
                 (None, _) => "hostward.process",
             }
@@ -347,31 +383,40 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire(
         "hostward.source.sequence",
         Type::Number,
-        "number among those of its kind on its CPU",
+        "number among those of its kind and stream on its CPU",
         |e, _| e.source.map(|source| source.seq).into(),
+    ),
+    Field::wire(
+        "hostward.source.stream",
+        Type::Number,
+        "which numbers the sequence is of, where a kind has several",
+        |e, _| stream(e.source.map(|source| source.stream)),
     ),
     Field::new("evt.rawres", Type::Number, "result of the call; negative: -errno", |e, _| {
         raw_result(e).into()
     })
     .on(CALLS),
     Field::new("evt.res", Type::Text, "SUCCESS or the errno's name", |e, _| {
-        raw_result(e).map_or(Value::Missing, |code| Value::owned(flags::result(code)))
+        raw_result(e).map_or(Value::Missing, flags::result)
     })
     .on(CALLS),
     Field::new("evt.failed", Type::Bool, "the call failed", |e, _| raw_result(e).map(|code| code < 0).into())
         .on(CALLS),
     Field::wire("error.code", Type::Text, "errno's name of a call that failed", |e, _| {
-        raw_result(e)
-            .filter(|code| *code < 0)
-            .map_or(Value::Missing, |code| Value::owned(flags::result(code)))
+        raw_result(e).filter(|code| *code < 0).map_or(Value::Missing, flags::result)
     })
     .on(CALLS)
     .ocsf("status_code")
     .cef("reason")
     .leef("reason"),
-    Field::new("evt.arg", Type::Text, "parameter [NAME] of the system call, rendered as text", argument)
-        .takes(ArgKind::Key)
-        .shows(ARGUMENTS),
+    Field::new("evt.arg", Type::Text, "parameter [NAME] of the system call, rendered as text", |e, arg| {
+        match arg {
+            Arg::Key(key) => argument(e, key),
+            _ => Value::Missing,
+        }
+    })
+    .takes(ArgKind::Key)
+    .shows(ARGUMENTS),
     Field::new("evt.args", Type::Text, "all parameters, name=value", |e, _| all_arguments(e))
         .shows(ARGUMENTS),
     Field::new(
@@ -392,7 +437,7 @@ pub(super) const FIELDS: &[Field] = &[
             (Some(group), _) => group.published().into(),
             (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process".into(),
             (None, EventKind::Open) => "file".into(),
-            (None, EventKind::Connect | EventKind::ConnectionEnd) => "net".into(),
+            (None, kind) if SOCKETS.contains(kind) => "net".into(),
             (None, _) => Value::Missing,
         }
     }),
@@ -420,13 +465,7 @@ pub(super) const FIELDS: &[Field] = &[
     .shows(&["user.name", "process.user.name", "process.real_user.name", "hostward.process.login_user"])
     .needs(Need::Names),
     Field::wire("related.hosts", Type::List, "name of the host", |e, _| {
-        Value::some_list(
-            Some(e.around.host.hostname.as_bytes())
-                .filter(|n| !n.is_empty())
-                .map(Cow::Borrowed)
-                .into_iter()
-                .collect(),
-        )
+        Value::some_list(Some(e.around.host.hostname.as_bytes()).filter(|n| !n.is_empty()).map(Cow::Borrowed))
     })
     .shows(HOST_NAME)
     .needs(Need::Host),
@@ -532,6 +571,20 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire("hostward.gap.cpu", Type::Number, "CPU that lost them", |e, _| {
         gap(e, |g| u32::from(g.cpu).into())
     })
+    .on(GAP),
+    Field::wire(
+        "hostward.gap.stream",
+        Type::Number,
+        "stream of the lost events, where a kind has several",
+        |e, _| gap(e, |g| stream(Some(g.stream))),
+    )
+    .on(GAP),
+    Field::wire(
+        "hostward.gap.reason",
+        Type::Text,
+        "overrun: there was no room; sampled: left out on purpose, as there was too much",
+        |e, _| gap(e, |g| if g.is_sampled() { "sampled" } else { "overrun" }.into()),
+    )
     .on(GAP),
     Field::wire("hostward.gap.first", Type::Number, "number of the first lost event", |e, _| {
         gap(e, |g| g.first.into())

@@ -31,6 +31,8 @@ const NAME: &[&str] = &[
     "destination.port",
 ];
 const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect, EventKind::ConnectionEnd])
+    .union(super::net_fields::UDP)
+    .union(super::dns_fields::DNS)
     .union(call::that_tell(true));
 /// What has a path: opens, and changes of files.
 const FILE: KindSet = OPEN.union(call::of_group(Group::File));
@@ -90,7 +92,7 @@ pub(super) const FIELDS: &[Field] = &[
     .on(OPEN)
     .shows(PATH)
     .ecs("hostward.file.argument"),
-    Field::wire("file.path", Type::Text, "path of the file; as given where the open failed", |e, _| cow(path(e)))
+    Field::wire("file.path", Type::Text, "path of the file; as given where an open failed or the kernel did not resolve it", |e, _| cow(path(e)))
         .on(FILE)
         .kernel(KernelAtom::FilePath)
         .ocsf("file.path")
@@ -191,6 +193,13 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("evt.is_open_create", Type::Bool, "the open created the file", |e, _| {
         open(e).map(|open| open.created).into()
     })
+    .on(OPEN),
+    Field::wire(
+        "hostward.file.argument_may_differ",
+        Type::Bool,
+        "true: memory is shared with other threads, which could have changed the argument after the kernel read it",
+        |e, _| open(e).filter(|open| open.shared_memory).map_or(Value::Missing, |_| true.into()),
+    )
     .on(OPEN),
     Field::wire("hostward.file.flags", Type::Text, "O_* flags of the open, joined by |", |e, _| {
         open(e).map_or(Value::Missing, |open| Value::owned(flags::open_flags(open.flags, open.created)))

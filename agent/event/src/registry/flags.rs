@@ -1,5 +1,7 @@
 //! Names of kernel numbers, spelled as the kernel and the published rule language spell them.
 
+use super::{Value, spare};
+
 /// Capability names by bit, include/uapi/linux/capability.h.
 const CAPABILITIES: [&str; 41] = [
     "CAP_CHOWN",
@@ -80,7 +82,8 @@ const OPEN_FLAGS: [(u64, &str); 13] = [
 
 /// The flags of an open, joined by `|`: `O_WRONLY|O_CREAT|O_F_CREATED`.
 pub(super) fn open_flags(flags: u64, created: bool) -> String {
-    let mut out = String::from(match flags & O_ACCMODE {
+    let mut out = spare::string();
+    out.push_str(match flags & O_ACCMODE {
         0 => "O_RDONLY",
         1 => "O_WRONLY",
         _ => "O_RDWR",
@@ -110,9 +113,28 @@ const MODE_BITS: [(u32, &str); 12] = [
 
 /// Permission bits by their names, joined by `|`; `0` for none.
 pub(super) fn mode(mode: u32) -> String {
-    let names: Vec<_> =
-        MODE_BITS.into_iter().filter(|(bit, _)| mode & bit != 0).map(|(_, name)| name).collect();
-    if names.is_empty() { "0".to_owned() } else { names.join("|") }
+    joined_or_0(MODE_BITS.into_iter().filter(|(bit, _)| mode & bit != 0).map(|(_, name)| name))
+}
+
+/// Names with `|` between; `0` for none.
+pub(super) fn joined_or_0(names: impl Iterator<Item = &'static str>) -> String {
+    let mut out = joined(names, "|");
+    if out.is_empty() {
+        out.push('0');
+    }
+    out
+}
+
+/// Names with `between` between.
+pub(super) fn joined(names: impl Iterator<Item = &'static str>, between: &str) -> String {
+    let mut out = spare::string();
+    for name in names {
+        if !out.is_empty() {
+            out.push_str(between);
+        }
+        out.push_str(name);
+    }
+    out
 }
 
 /// Signals by number, from 1; arch/x86 and the generic numbering agree.
@@ -220,12 +242,12 @@ const ERRNO: [(i64, &str); 60] = [
 ];
 
 /// `SUCCESS` for a result that is not negative, else the errno's name, else its number.
-pub(super) fn result(code: i64) -> String {
+pub(super) fn result(code: i64) -> Value<'static> {
     if code >= 0 {
         return "SUCCESS".into();
     }
-    let name = ERRNO.into_iter().find(|(number, _)| *number == -code).map(|(_, name)| name);
-    name.map_or_else(|| code.to_string(), Into::into)
+    let name = ERRNO.iter().find(|(number, _)| *number == -code).map(|(_, name)| *name);
+    name.map_or_else(|| Value::shown(code), Into::into)
 }
 
 /// Socket families that rules name.
@@ -258,9 +280,9 @@ mod tests {
     fn flags_read_as_rules_write_them() {
         assert_eq!(open_flags(0o101, true), "O_WRONLY|O_CREAT|O_F_CREATED");
         assert_eq!(open_flags(0, false), "O_RDONLY");
-        assert_eq!(result(-13), "EACCES");
-        assert_eq!(result(3), "SUCCESS");
-        assert_eq!(result(-4000), "-4000");
+        assert_eq!(result(-13), "EACCES".into());
+        assert_eq!(result(3), "SUCCESS".into());
+        assert_eq!(result(-4000), "-4000".into());
         assert_eq!(capabilities(1 << 21 | 1).collect::<Vec<_>>(), ["CAP_CHOWN", "CAP_SYS_ADMIN"]);
     }
 }

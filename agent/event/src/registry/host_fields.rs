@@ -53,7 +53,7 @@ pub(super) const FIELDS: &[Field] = &[
         .needs(Need::Host),
     Field::wire("host.ip", Type::List, "addresses of all interfaces but loopback", |e, _| {
         let ip = e.around.host.ip.iter();
-        Value::some_list(ip.map(|ip| Cow::Owned(ip.to_string().into_bytes())).collect())
+        Value::some_list(ip.map(|ip| Cow::Owned(ip.to_string().into_bytes())))
     })
     .needs(Need::Host),
     Field::wire("host.os.type", Type::Text, "always linux", |_, _| "linux".into()).needs(Need::Host),

@@ -10,6 +10,7 @@
 
 mod call_fields;
 mod container_fields;
+mod dns_fields;
 mod event_fields;
 mod file_fields;
 mod flags;
@@ -17,6 +18,8 @@ mod host_fields;
 mod net_fields;
 mod process_fields;
 mod render;
+mod signal_fields;
+mod spare;
 mod value;
 
 pub use value::{Arg, Value};
@@ -99,6 +102,8 @@ pub enum Need {
     Program,
     /// The domain names that rules list are resolved for it.
     Domains,
+    /// Answers to DNS questions are watched for it.
+    Answers,
 }
 
 impl Need {
@@ -114,6 +119,7 @@ impl Need {
             Self::Names => "users and groups",
             Self::Program => "program's file",
             Self::Domains => "resolved names",
+            Self::Answers => "DNS answers",
         }
     }
 }
@@ -293,6 +299,8 @@ static TABLE: LazyLock<Vec<Field>> = LazyLock::new(|| {
         container_fields::FIELDS,
         file_fields::FIELDS,
         net_fields::FIELDS,
+        dns_fields::FIELDS,
+        signal_fields::FIELDS,
         call_fields::FIELDS,
     ]
     .concat()

@@ -1,17 +1,22 @@
 //! Fields of sockets: where to.
 
-use super::render::{connect, connection_end, socket_address};
-use super::{Field, Need, Type, Value, flags};
+use super::dns_fields::DNS;
+use super::render::{connect, connection_end, dns, socket_address};
+use super::{Field, Need, Type, Value, flags, spare};
 use crate::call;
 use crate::event::Body;
 use crate::raw::{Endpoint, RawConnect};
 use crate::{Event, EventKind, KindSet};
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Any descriptor may be a socket.
-const NET: KindSet =
-    KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::that_tell(true));
+const NET: KindSet = KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd])
+    .union(UDP)
+    .union(DNS)
+    .union(call::that_tell(true));
+/// First sends.
+pub(super) const UDP: KindSet = KindSet::of(&[EventKind::UdpSend]);
 const END: KindSet = KindSet::of(&[EventKind::ConnectionEnd]);
 const SENDS: KindSet = KindSet::of(&[EventKind::Sendto, EventKind::Sendmsg]);
 const SOCK_DGRAM: u16 = 2;
@@ -42,7 +47,7 @@ fn ip<'e>(address: Option<SocketAddr>) -> Value<'e> {
 }
 
 fn ip_text<'e>(address: Option<SocketAddr>) -> Value<'e> {
-    address.map_or(Value::Missing, |address| Value::owned(address.ip().to_string()))
+    address.map_or(Value::Missing, |address| Value::shown(address.ip()))
 }
 
 fn port<'e>(address: Option<SocketAddr>) -> Value<'e> {
@@ -50,19 +55,28 @@ fn port<'e>(address: Option<SocketAddr>) -> Value<'e> {
 }
 
 fn both<'e>(event: &Event) -> Value<'e> {
-    let ends: Vec<IpAddr> =
-        [local(event), remote(event)].into_iter().flatten().map(|a| a.ip().to_canonical()).collect();
+    let mut ends = spare::addresses();
+    ends.extend([local(event), remote(event)].into_iter().flatten().map(|a| a.ip().to_canonical()));
     if ends.is_empty() { Value::Missing } else { Value::Ips(ends) }
 }
 
-/// The domain names that rules list and that resolve to this address. None of them is no missing value: the
+/// The name that a process asked for and got this address, else the domain names that rules list and that resolve to it. None of them is no missing value: the
 /// address is known, and it is none of those.
 fn names(event: &Event, address: Option<SocketAddr>) -> Value<'_> {
     let Some(address) = address else { return Value::Missing };
+    if let Some(seen) = &event.domain
+        && Some(address) == remote(event)
+    {
+        return Value::text(seen.as_bytes());
+    }
     let names = event.around.domains.names.get(&address.ip().to_canonical());
     match names.map_or(&[][..], Vec::as_slice) {
         [one] => Value::text(one.as_bytes()),
-        names => Value::List(names.iter().map(|name| Cow::Borrowed(name.as_bytes())).collect()),
+        names => {
+            let mut list = spare::list();
+            list.extend(names.iter().map(|name| Cow::Borrowed(name.as_bytes())));
+            Value::List(list)
+        }
     }
 }
 
@@ -136,7 +150,8 @@ pub(super) const FIELDS: &[Field] = &[
         .shows(&["destination.port", "source.port"]),
     Field::new("fd.port", Type::Number, "port of either end; != means neither", |e, _| {
         let ends = [local(e), remote(e)].into_iter().flatten();
-        let ports: Vec<i128> = ends.map(|end| end.port().into()).collect();
+        let mut ports = spare::numbers();
+        ports.extend(ends.map(|end| i128::from(end.port())));
         if ports.is_empty() { Value::Missing } else { Value::Numbers(ports) }
     })
     .on(NET)
@@ -211,6 +226,19 @@ pub(super) const FIELDS: &[Field] = &[
     .cef("flexString1")
     .leef("destinationAddress")
     .shows(REMOTE),
+    Field::wire(
+        "destination.domain",
+        Type::Text,
+        "name that the far end's address was the answer to when a process last asked for it",
+        |e, _| match &e.domain {
+            Some(name) if !connect(e).is_some_and(|socket| socket.server) => Value::some_text(name),
+            _ => Value::Missing,
+        },
+    )
+    .on(NET.without(DNS))
+    .needs(Need::Answers)
+    .ocsf("dst_endpoint.hostname")
+    .cef("dhost"),
     Field::wire("source.ip", Type::Ip, "address connected from", |e, _| ip(client(e)))
         .on(NET)
         .ocsf("src_endpoint.ip")
@@ -261,15 +289,13 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire(
         "hostward.connection.owner_known",
         Type::Bool,
-        "false: the connection stood before the agent looked, or was reset before anybody accepted it",
-        |e, _| connection_end(e).map(|end| end.owned).into(),
+        "false: the connection stood before the agent looked, or was reset before anybody accepted it; of a DNS answer: nobody was seen to ask",
+        |e, _| connection_end(e).map(|end| end.owned).or(dns(e).map(|dns| dns.owned)).into(),
     )
-    .on(END),
+    .on(END.union(DNS)),
     Field::wire("related.ip", Type::List, "all addresses of the event", |e, _| {
         let ends = [local(e), remote(e)].into_iter().flatten();
-        Value::some_list(
-            ends.map(|end| Cow::Owned(end.ip().to_canonical().to_string().into_bytes())).collect(),
-        )
+        Value::some_list(ends.map(|end| Cow::Owned(end.ip().to_canonical().to_string().into_bytes())))
     })
     .on(NET)
     .shows(BOTH),

@@ -1,7 +1,7 @@
 //! Fields of processes and users: who did it.
 
 use super::render::{arguments, command_line, event_type, normalise};
-use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags};
+use super::{Arg, ArgKind, Field, KernelAtom, Need, Type, Value, flags, spare};
 use crate::event::Body;
 use crate::process::Process;
 use crate::program::Package;
@@ -29,7 +29,7 @@ fn number<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e>
 
 /// A number that ECS keeps as a keyword.
 fn keyword<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
-    process.map_or(Value::Missing, |process| Value::owned(take(process).to_string()))
+    process.map_or(Value::Missing, |process| Value::shown(take(process)))
 }
 
 /// A namespace or device number, of which 0 says that it is not known.
@@ -53,9 +53,7 @@ fn ancestor(event: &Event, n: u32) -> Option<&Process> {
 fn ancestry<'e>(event: &'e Event, arg: &Arg, take: fn(&'e Process) -> Option<&'e [u8]>) -> Value<'e> {
     match arg {
         Arg::Index(n) => ancestor(event, *n).and_then(take).map_or(Value::Missing, Value::text),
-        _ => Value::some_list(
-            event.lineage.iter().filter_map(|process| take(process)).map(Cow::Borrowed).collect(),
-        ),
+        _ => Value::some_list(event.lineage.iter().filter_map(|process| take(process)).map(Cow::Borrowed)),
     }
 }
 
@@ -91,21 +89,18 @@ fn package<'e>(event: &'e Event, take: fn(&'e Package) -> &'e Text) -> Value<'e>
 }
 
 fn arg_list(process: Option<&Process>) -> Value<'_> {
-    process
-        .map_or(Value::Missing, |process| Value::some_list(process.args.iter().map(Cow::Borrowed).collect()))
+    process.map_or(Value::Missing, |process| Value::some_list(process.args.iter().map(Cow::Borrowed)))
 }
 
 fn capability_list<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
     process.map_or(Value::Missing, |process| {
-        Value::some_list(
-            flags::capabilities(take(process)).map(|name| Cow::Borrowed(name.as_bytes())).collect(),
-        )
+        Value::some_list(flags::capabilities(take(process)).map(|name| Cow::Borrowed(name.as_bytes())))
     })
 }
 
 fn capability_text<'e>(process: Option<&Process>, take: fn(&Process) -> u64) -> Value<'e> {
     process.map_or(Value::Missing, |process| {
-        Value::owned(flags::capabilities(take(process)).collect::<Vec<_>>().join(" "))
+        Value::owned(flags::joined(flags::capabilities(take(process)), " "))
     })
 }
 
@@ -149,7 +144,7 @@ macro_rules! ecs_process {
                 concat!($prefix, ".entity_id"),
                 Type::Text,
                 "stable id: hash of machine, boot, pid, start",
-                |e, _| $who(e).map_or(Value::Missing, |p| Value::owned(p.entity_id.to_string())),
+                |e, _| $who(e).map_or(Value::Missing, |p| Value::shown(p.entity_id)),
             )
             .needs(Need::ProcessTable),
             Field::wire(concat!($prefix, ".start"), Type::Time, "when the process was created", |e, _| {
@@ -180,14 +175,13 @@ const fn plain(row: &[Field; 4], n: usize) -> Field {
 
 /// The flags of a start of a program, as the published language names them.
 pub(super) fn exe_flags(process: &Process) -> String {
-    let flags = [
+    let facts = [
         (process.exe.ino != 0 && is_exe_writable(process), "EXE_WRITABLE"),
         (process.layer == Some(Layer::Upper), "EXE_UPPER_LAYER"),
         (process.layer == Some(Layer::Lower), "EXE_LOWER_LAYER"),
         (process.memfd, "EXE_FROM_MEMFD"),
     ];
-    let set: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
-    set.join("|")
+    flags::joined(facts.into_iter().filter(|(set, _)| *set).map(|(_, name)| name), "|")
 }
 
 /// By owner, group, others, or a capability that passes over permissions.
@@ -314,7 +308,7 @@ pub(super) const FIELDS: &[Field] = &[
         let cwd = me(e).map(|p| p.cwd.as_bytes()).filter(|cwd| !cwd.is_empty());
         cwd.map_or(Value::Missing, |cwd| match cwd.ends_with(b"/") {
             true => Value::text(cwd),
-            false => Value::owned([cwd, b"/"].concat()),
+            false => Value::owned(spare::concat(&[cwd, b"/"])),
         })
     })
     .shows(&["process.working_directory"]),
@@ -508,7 +502,7 @@ pub(super) const FIELDS: &[Field] = &[
         "why it has more rights than its starter: setuid, setgid, file_capabilities",
         |e, _| {
             me(e).map_or(Value::Missing, |p| {
-                Value::some_list(elevations(p).map(|word| word.as_bytes().into()).collect())
+                Value::some_list(elevations(p).map(|word| word.as_bytes().into()))
             })
         },
     )
@@ -522,8 +516,7 @@ pub(super) const FIELDS: &[Field] = &[
     .takes(ArgKind::OptionalKey)
     .shows(&["process.env_vars"]),
     Field::wire("process.env_vars", Type::List, "variables of the environment that are asked for", |e, _| {
-        let of = |p| variables(p).map(Cow::Borrowed).collect();
-        me(e).map_or(Value::Missing, |p| Value::some_list(of(p)))
+        me(e).map_or(Value::Missing, |p| Value::some_list(variables(p).map(Cow::Borrowed)))
     })
     .on(KindSet::of(&[EventKind::Exec])),
     Field::wire("hostward.process.max_rss", Type::Number, "most resident memory at once, bytes", |e, _| {
@@ -568,7 +561,7 @@ pub(super) const FIELDS: &[Field] = &[
     .leef("fileHash")
     .needs(Need::Program),
     Field::wire("related.hash", Type::List, "all hashes of the event (exec only)", |e, _| {
-        Value::some_list(sha256(e).map(|hash| Cow::Borrowed(hash.as_bytes())).into_iter().collect())
+        Value::some_list(sha256(e).map(|hash| Cow::Borrowed(hash.as_bytes())))
     })
     .on(EXEC)
     .shows(&["process.hash.sha256"])

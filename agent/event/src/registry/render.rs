@@ -1,11 +1,12 @@
 //! Renderings that rules compare against to the letter, and what several fields share.
 
-use super::flags;
+use super::{Value, flags, spare};
 use crate::event::Body;
 use crate::process::Process;
-use crate::raw::{Args, Endpoint, FileType, OpenCall, RawConnect, RawConnectionEnd, RawOpen};
+use crate::raw::{Args, Endpoint, FileType, OpenCall, RawConnect, RawConnectionEnd, RawDns, RawOpen};
 use crate::{Event, EventKind};
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::net::SocketAddr;
 
 /// The open of this event.
@@ -18,6 +19,8 @@ pub(super) fn connect(event: &Event) -> Option<&RawConnect> {
     match &event.body {
         Body::Connect(connect) => Some(connect),
         Body::ConnectionEnd(end) => Some(&end.socket),
+        Body::UdpSend(socket) => Some(socket),
+        Body::Dns(dns) => Some(&dns.socket),
         Body::Call(call) => call.socket.as_deref(),
         _ => None,
     }
@@ -26,6 +29,11 @@ pub(super) fn connect(event: &Event) -> Option<&RawConnect> {
 /// The end of a connection.
 pub(super) fn connection_end(event: &Event) -> Option<&RawConnectionEnd> {
     if let Body::ConnectionEnd(end) = &event.body { Some(end) } else { None }
+}
+
+/// The DNS datagram of this event.
+pub(super) fn dns(event: &Event) -> Option<&RawDns> {
+    if let Body::Dns(dns) = &event.body { Some(dns) } else { None }
 }
 
 /// The published name of the event: of the system call, as `evt.type` has it.
@@ -58,6 +66,8 @@ pub(super) fn raw_result(event: &Event) -> Option<i64> {
         Body::Call(call) => Some(call.result),
         // The hook sits behind the point of no return: what is reported has succeeded.
         Body::Exec { .. } | Body::Fork | Body::Cgroup(_) | Body::ConnectionEnd(_) => Some(0),
+        // These hooks sit before the end of the call.
+        Body::UdpSend(_) | Body::Dns(_) | Body::Signal(_) => None,
         Body::Exit { .. } | Body::Gap(_) | Body::Agent(_) => None,
     }
 }
@@ -89,7 +99,7 @@ pub(super) fn normalise<'a>(base: &'a [u8], path: &'a [u8]) -> Cow<'a, [u8]> {
         return Cow::Borrowed(path);
     }
     let from: &[u8] = if path.starts_with(b"/") { b"" } else { base };
-    let mut out = Vec::with_capacity(from.len() + path.len() + 1);
+    let mut out = spare::text();
     for part in from.split(|b| *b == b'/').chain(path.split(|b| *b == b'/')) {
         match part {
             b"" | b"." => {}
@@ -142,13 +152,21 @@ pub(super) fn directory(path: &[u8]) -> Option<&[u8]> {
 pub(super) fn part<'e>(path: Cow<'e, [u8]>, take: fn(&[u8]) -> Option<&[u8]>) -> Option<Cow<'e, [u8]>> {
     match path {
         Cow::Borrowed(path) => take(path).map(Cow::Borrowed),
-        Cow::Owned(path) => take(&path).map(|part| Cow::Owned(part.to_vec())),
+        Cow::Owned(path) => {
+            let part = take(&path).map(|part| {
+                let mut out = spare::text();
+                out.extend_from_slice(part);
+                Cow::Owned(out)
+            });
+            Value::owned(path).recycle();
+            part
+        }
     }
 }
 
 /// Everything behind argv\[0\], joined by blanks; empty when there is nothing.
 pub(super) fn arguments(args: &Args) -> Vec<u8> {
-    let mut out = Vec::with_capacity(args.raw.as_bytes().len());
+    let mut out = spare::text();
     for (n, arg) in args.iter().skip(1).enumerate() {
         if n > 0 {
             out.push(b' ');
@@ -160,11 +178,11 @@ pub(super) fn arguments(args: &Args) -> Vec<u8> {
 
 /// Command name and arguments: `proc.cmdline`.
 pub(super) fn command_line(process: &Process) -> Vec<u8> {
-    let mut out = process.comm.as_bytes().to_vec();
-    let rest = arguments(&process.args);
-    if process.args.iter().count() > 1 {
+    let mut out = spare::text();
+    out.extend_from_slice(process.comm.as_bytes());
+    for arg in process.args.iter().skip(1) {
         out.push(b' ');
-        out.extend_from_slice(&rest);
+        out.extend_from_slice(arg);
     }
     out
 }
@@ -196,13 +214,18 @@ pub(super) fn connection_name(connect: &RawConnect) -> Option<Vec<u8>> {
     };
     let named = |end: &&Endpoint| !matches!(end, Endpoint::Unix(path) if path.is_empty());
     match server.filter(named).or(client.filter(named))? {
-        Endpoint::Unix(path) => Some(path.as_bytes().to_vec()),
+        Endpoint::Unix(path) => {
+            let mut out = spare::text();
+            out.extend_from_slice(path.as_bytes());
+            Some(out)
+        }
         Endpoint::Ip(server) => {
-            let mut out = String::new();
+            let mut out = spare::string();
+            // Writing to a string does not fail.
             if let Some(client) = socket_address(client) {
-                out = format!("{}:{}->", client.ip(), client.port());
+                let _ = write!(out, "{}:{}->", client.ip(), client.port());
             }
-            out.push_str(&format!("{}:{}", server.ip(), server.port()));
+            let _ = write!(out, "{}:{}", server.ip(), server.port());
             Some(out.into_bytes())
         }
     }

@@ -1,8 +1,9 @@
 //! Values of fields, and the text in brackets behind a field.
 
-use super::{ArgKind, Field};
+use super::{ArgKind, Field, spare};
 use crate::Text;
 use std::borrow::Cow;
+use std::fmt::{Display, Write};
 use std::net::IpAddr;
 
 /// The value of one field of one event.
@@ -44,14 +45,28 @@ impl<'e> Value<'e> {
         Self::Text(Cow::Owned(text.into()))
     }
 
+    /// Text as it is shown.
+    pub fn shown(what: impl Display) -> Self {
+        let mut text = spare::string();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{what}");
+        Self::owned(text)
+    }
+
     /// A number.
     pub fn number(number: impl Into<i128>) -> Self {
         Self::Number(number.into())
     }
 
     /// A list that counts as missing when it is empty.
-    pub fn some_list(list: Vec<Cow<'e, [u8]>>) -> Self {
-        if list.is_empty() { Self::Missing } else { Self::List(list) }
+    pub fn some_list(texts: impl IntoIterator<Item = Cow<'e, [u8]>>) -> Self {
+        let mut list = spare::list();
+        list.extend(texts);
+        if list.is_empty() {
+            Self::List(list).recycle();
+            return Self::Missing;
+        }
+        Self::List(list)
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::cef::named;
 use crate::samples;
 use hostward_event::canonical::{DecodeFailure, decode, encode};
-use hostward_event::event::Surroundings;
+use hostward_event::event::{Body, Surroundings};
 use hostward_event::process::UserTable;
 use hostward_event::registry::{self, Arg, Value};
 use hostward_event::workload::Workload;
-use hostward_event::{Event, encode as wire};
+use hostward_event::{Event, EventKind, encode as wire};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -150,4 +150,21 @@ proptest! {
         let _ = decode(&record);
         let _ = decode(&record[..cut.index(record.len())]);
     }
+}
+
+#[test]
+fn a_call_without_a_path_is_about_the_file_behind_the_descriptor() {
+    let (_, mut event) = samples::all().into_iter().find(|(name, _)| *name == "chmod_descriptor").unwrap();
+    let mut read = |kind: EventKind, new: &str, field: &str| {
+        let Body::Call(call) = &mut event.body else { panic!("no call") };
+        (call.kind, call.texts[1]) = (kind, new.into());
+        format!("{:?}", registry::find(field).unwrap().value(&event, &Arg::None))
+    };
+    let behind = format!("{:?}", Value::Text(b"/usr/bin/tool".as_slice().into()));
+    for kind in [EventKind::Fchmodat2, EventKind::Fchownat, EventKind::Utimensat] {
+        assert_eq!(read(kind, "", "fs.path.name"), behind, "{}", kind.name());
+    }
+    assert_eq!(read(EventKind::Linkat, "/tmp/new", "fs.path.source"), behind);
+    assert_ne!(read(EventKind::Linkat, "/tmp/new", "fs.path.name"), behind);
+    assert_ne!(read(EventKind::Unlinkat, "", "fs.path.name"), behind, "it demands a path");
 }

@@ -1,12 +1,13 @@
 //! One event of every kind and variant, for the tests of encoders.
 
-use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Surroundings};
+use hostward_event::event::{Action, Actor, Alert, Body, Mode, Priority, RuleInfo, Signal, Surroundings};
 use hostward_event::fact::{Notice, Outcome};
 use hostward_event::process::{AgentFacts, CloudFacts, DomainTable, HostFacts, Process, UserTable};
 use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
-    Args, Credentials, Endpoint, FileType, Gap, Inode, Layer, Namespaces, OpenCall, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawConnectionEnd, RawFile, RawOpen, Rung, Source, Usage,
+    Args, Credentials, DnsAnswer, DnsData, DnsMessage, DnsQuestion, Endpoint, FileType, Gap, Inode, Layer,
+    Namespaces, OpenCall, RawCall, RawCgroup, RawCgroupChange, RawConnect, RawConnectionEnd, RawDns, RawFile,
+    RawOpen, RawSignal, Rung, SignalFate, Source, Usage,
 };
 use hostward_event::workload::{
     Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
@@ -27,6 +28,7 @@ fn around() -> Arc<Surroundings> {
         host: HostFacts {
             machine_id: "6f1c4a0e5d8b4a5e9a3f1d2c3b4a5968".to_owned(),
             boot_id: "0b2f6c1e-1111-4222-8333-444455556666".to_owned(),
+            exact_starts: true,
             hostname: "web-1".to_owned(),
             architecture: "x86_64".to_owned(),
             ip: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
@@ -206,6 +208,8 @@ fn event(n: u64, body: Body) -> Event {
         source: Some(Source {
             rung: Rung::BtfTracepoint,
             cpu: 1,
+            // Some are of a call or way that counts apart.
+            stream: if n.is_multiple_of(2) { 0 } else { 11 },
             seq: n,
             boot_ns: BOOT_NS,
             received_boot_ns: BOOT_NS + 1_000_000,
@@ -215,7 +219,6 @@ fn event(n: u64, body: Body) -> Event {
         lineage: [parent, Arc::clone(&leader)].into(),
         session_leader: Some(leader),
         around: around(),
-        body,
         program: Some(Arc::new(ProgramFacts {
             sha256: Text::from("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             packaged: Some(true),
@@ -229,6 +232,8 @@ fn event(n: u64, body: Body) -> Event {
             users: [(33, Text::from("www-data")), (1000, Text::from("alice"))].into(),
             groups: [(33, Text::from("www-data"))].into(),
         })),
+        domain: matches!(body, Body::Connect(_)).then(|| Text::from("www.example.com")),
+        body,
         partial: n % 2 == 1,
         alert: None,
     };
@@ -253,6 +258,7 @@ pub(crate) fn open(arg: &[u8], path: &[u8], result: i64, created: bool) -> Body 
         path: Text::copy(path),
         inode,
         created,
+        shared_memory: true,
     }))
 }
 
@@ -284,6 +290,42 @@ fn ended(remote: &str, local: &str, server: bool, duration_ns: Option<u64>) -> B
     }))
 }
 
+fn datagram(remote: &str, body: impl Fn(RawConnect) -> Body) -> Body {
+    let (remote, local) = (ip(remote), ip("192.0.2.7:50000"));
+    body(RawConnect {
+        fd: -1,
+        result: 0,
+        family: 2,
+        sock_type: 2,
+        protocol: 17,
+        remote,
+        local,
+        server: false,
+    })
+}
+
+fn no_dns(socket: RawConnect) -> Body {
+    Body::Dns(Box::new(RawDns { socket, answer: false, owned: true, message: None, complete: false }))
+}
+
+fn dns(answer: bool, name: Text) -> Body {
+    let record = |kind, data| DnsAnswer { name: name.clone(), kind, class: 1, ttl_s: 300, data };
+    let answers = vec![
+        record(5, DnsData::Name(name.clone())),
+        record(1, DnsData::Address([192, 0, 2, 1].into())),
+        record(28, DnsData::Address("2001:db8::1".parse().unwrap())),
+        record(16, DnsData::Text(name.clone())),
+        record(999, DnsData::Other(12)),
+    ];
+    let question = DnsQuestion { name: name.clone(), kind: 28, class: 1 };
+    let (flags, answers) = if answer { (0x8183, answers) } else { (0x0100, Vec::new()) };
+    let message = DnsMessage { id: 4711, flags, question: Some(question), answers };
+    datagram("192.0.2.53:53", |socket| {
+        let message = Some(message.clone());
+        Body::Dns(Box::new(RawDns { socket, answer, owned: true, message, complete: true }))
+    })
+}
+
 fn raw_call(kind: EventKind, result: i64) -> RawCall {
     RawCall {
         kind,
@@ -291,6 +333,7 @@ fn raw_call(kind: EventKind, result: i64) -> RawCall {
         args: [16, 1000, 33, 9, u64::MAX, 0],
         texts: Default::default(),
         bases: Default::default(),
+        resolved: Default::default(),
         file: None,
         socket: None,
         data: Text::EMPTY,
@@ -302,6 +345,18 @@ fn call(kind: EventKind, result: i64, texts: [&[u8]; 2]) -> Body {
     let [first, second] = texts.map(Text::copy);
     let bases = [Text::from("/srv/www"), Text::EMPTY];
     Body::Call(Box::new(RawCall { texts: [first, second, Text::EMPTY], bases, ..raw_call(kind, result) }))
+}
+
+fn signal(number: u32, target: &[u8]) -> Body {
+    let sent = RawSignal {
+        number,
+        code: -6,
+        fate: SignalFate::Delivered,
+        target_pid: 4_242,
+        target_start_boot_ns: BOOT_NS / 2,
+        target_comm: Text::copy(target),
+    };
+    Body::Signal(Box::new(Signal { sent, target_path: Text::from("/usr/sbin/sshd"), ..Signal::default() }))
 }
 
 fn on_file(kind: EventKind, args: [u64; 6]) -> Body {
@@ -411,7 +466,8 @@ pub(crate) fn all() -> Vec<(String, Event)> {
     let socket = Some(Endpoint::Unix(Text::from("/run/docker.sock")));
     let nameless = Some(Endpoint::Unix(Text::copy(b"\0abstract")));
     let hostile_socket = Some(Endpoint::Unix(Text::copy(HOSTILE)));
-    let gap = Gap { lost: EventKind::Open, cpu: 3, first: 10, last: 19, count: 10, boot_ns: BOOT_NS };
+    let gap =
+        Gap { lost: EventKind::Open, cpu: 3, stream: 9, first: 10, last: 19, count: 10, boot_ns: BOOT_NS };
     let usage = Usage { max_rss_bytes: 4_096_000, minor_faults: 200, major_faults: 3 };
     let exit = |status| Body::Exit { status, utime_ns: 1, stime_ns: 2, usage };
     let bodies = [
@@ -420,10 +476,13 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("fork", Body::Fork),
         ("exit", exit(3 << 8)),
         ("exit_signal", exit(0x8b)),
-        ("cgroup", Body::Cgroup(RawCgroupChange { id: 4_711, path: "/docker/x".into(), removed: false })),
+        (
+            "cgroup",
+            Body::Cgroup(RawCgroupChange { id: 4_711, path: "/docker/x".into(), v1: false, removed: false }),
+        ),
         (
             "cgroup_removed",
-            Body::Cgroup(RawCgroupChange { id: 4_711, path: Text::copy(HOSTILE), removed: true }),
+            Body::Cgroup(RawCgroupChange { id: 4_711, path: Text::copy(HOSTILE), v1: true, removed: true }),
         ),
         ("open", open(b"/etc/../etc/passwd", b"/etc/passwd", 3, false)),
         ("open_created", open(b"new.tar.gz", b"/srv/www/new.tar.gz", 3, true)),
@@ -441,6 +500,11 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("connect_hostile", connect(hostile_socket, None, 1, 0)),
         ("connection_end", ended("203.0.113.9:443", "192.0.2.7:50000", false, Some(1_500_000_000))),
         ("connection_end_accepted", ended("[2001:db8::9]:40000", "[2001:db8::7]:22", true, None)),
+        ("udp_send", datagram("203.0.113.9:123", |socket| Body::UdpSend(Box::new(socket)))),
+        ("dns_question", dns(false, Text::from("www.example.com"))),
+        ("dns_answer", dns(true, Text::from("www.example.com"))),
+        ("dns_answer_hostile", dns(true, Text::copy(HOSTILE))),
+        ("dns_nothing", datagram("203.0.113.9:53", no_dns)),
         ("connect_netlink", connect(None, None, 16, 0)),
         ("rename", call(EventKind::Renameat2, 0, [b"old", b"/srv/www/new.html"])),
         ("symlink_hostile", call(EventKind::Symlinkat, 0, [HOSTILE, HOSTILE])),
@@ -451,6 +515,8 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("setresuid", call(EventKind::Setresuid, 0, [b"", b""])),
         ("ptrace", call(EventKind::Ptrace, -1, [b"", b""])),
         ("module", call(EventKind::InitModule, 0, [HOSTILE, b""])),
+        ("signal", signal(9, b"sshd")),
+        ("signal_hostile", signal(64, HOSTILE)),
         ("kill", call(EventKind::Kill, 0, [b"", b""])),
         ("exec_failed", call(EventKind::ExecveFailed, -2, [b"bin/x", b""])),
         ("gap", Body::Gap(gap)),

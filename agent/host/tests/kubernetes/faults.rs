@@ -204,7 +204,7 @@ fn an_owner_is_asked_for_once_and_only_believed_by_its_uid() {
     }
     assert_eq!(owners(agent.pod("c").unwrap()), ["ReplicaSet/old-7d4b9c*", "Deployment/old"]);
     assert_eq!(agent.pod("d").unwrap().cluster_id, "cluster".into());
-    assert_eq!(agent.pod("d").unwrap().namespace_labels.get(&"stage".into()), Some(&"live".into()));
+    assert_eq!(agent.pod("d").unwrap().namespace_labels.get("stage".as_bytes()), Some(&"live".into()));
     let mut asked: Vec<_> = fake.relations().into_iter().map(|request| request.target).collect();
     asked.sort_unstable();
     let sets = "/apis/apps/v1/namespaces/default/replicasets";

@@ -94,8 +94,8 @@ fn pods_of_this_node_are_told_with_all_that_belongs_to_them() {
     let web = agent.pod("web-7d4b9c-abcde").unwrap();
     assert_eq!((&web.namespace, &web.node), (&"shop".into(), &"node-a".into()));
     assert_eq!((&web.service_account, &web.annotations), (&"seller".into(), &map("team", "blue")));
-    assert_eq!(web.labels.get(&"pod-template-hash".into()), Some(&"7d4b9c".into()));
-    assert_eq!(web.namespace_labels.get(&"stage".into()), Some(&"live".into()));
+    assert_eq!(web.labels.get("pod-template-hash".as_bytes()), Some(&"7d4b9c".into()));
+    assert_eq!(web.namespace_labels.get("stage".as_bytes()), Some(&"live".into()));
     let system = cluster.api("GET", "/api/v1/namespaces/kube-system", &json!({}));
     assert_eq!(web.cluster_id, system["metadata"]["uid"].as_str().unwrap().into());
     assert_eq!(web.cluster_name, "test".into());
@@ -106,7 +106,7 @@ fn pods_of_this_node_are_told_with_all_that_belongs_to_them() {
     assert_eq!(agent.pod("late").unwrap().uid, uid.as_str().into());
     cluster.start_container("late", "00112233");
     agent.wait("its container", |agent| agent.containers.len() == 1);
-    let container = agent.containers.get(&"00112233".into()).unwrap();
+    let container = agent.containers.get("00112233".as_bytes()).unwrap();
     assert_eq!((&container.runtime, &container.name), (&"containerd".into(), &"app".into()));
     assert_eq!(container.image.reference, "registry.example/app:1.2".into());
     assert_eq!(container.image.digests, ["sha256:abcd".into()]);

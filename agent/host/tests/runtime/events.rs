@@ -46,7 +46,7 @@ fn a_container_is_told_when_its_creation_is_announced() {
         Fact::Container(facts) if !facts.sandbox => panic!("before its pod: {facts:?}"),
         _ => None,
     });
-    assert_eq!(pod.labels.get(&"app".into()), Some(&"web".into()));
+    assert_eq!(pod.labels.get("app".as_bytes()), Some(&"web".into()));
     let facts = source.container(APP);
     assert_eq!((facts.name.to_string(), facts.pod_uid.to_string()), ("app-01".into(), UID.into()));
     assert_eq!(facts.image.name_and_tag(), (&b"docker.io/library/nginx"[..], &b"1.27"[..]));

@@ -3,7 +3,7 @@
 use crate::source::Source;
 use hostward_event::fact::Fact;
 use hostward_event::workload::Source as Told;
-use hostward_host::SourceState;
+use hostward_host::{Board, RuntimeConfig, Runtimes, SourceState};
 use hostward_tests::{Containerd, Part, Runc, lacks};
 use serde_json::json;
 use std::path::Path;
@@ -20,6 +20,23 @@ fn cgroup(pid: u32) -> (Option<u64>, String) {
         std::fs::metadata(root.join(path.trim_start_matches('/'))).unwrap().ino()
     });
     (id, path)
+}
+
+/// Who starts while no runtime answers must wait for the files, not go without.
+#[test]
+fn a_directory_is_on_the_board_before_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let absent = dir.path().join("absent");
+    let config =
+        RuntimeConfig { state_dirs: vec![dir.path().to_owned(), absent], ..RuntimeConfig::default() };
+    let (facts, _told) = tokio::sync::mpsc::channel(1);
+    let board = Board::default();
+    // Nothing has run of it yet.
+    let _runtimes = Runtimes::start(&config, runtime.handle(), facts, board.clone());
+    let reports = board.reports();
+    let states: Vec<_> = reports.iter().map(|report| (Path::new(&report.at), report.state)).collect();
+    assert_eq!(states, [(dir.path(), SourceState::Connecting)]);
 }
 
 #[test]

@@ -27,15 +27,15 @@ fn pods_and_containers_of_containerd_are_told_as_they_come_and_go() {
         (pod.source, pod.name.to_string(), pod.namespace.to_string()),
         (Told::Cri, "web-1".into(), "prod".into())
     );
-    assert_eq!(pod.labels.get(&"app".into()), Some(&"web".into()));
-    assert_eq!(pod.annotations.get(&"hostward.io/owner".into()), Some(&"team-a".into()));
+    assert_eq!(pod.labels.get("app".as_bytes()), Some(&"web".into()));
+    assert_eq!(pod.annotations.get("hostward.io/owner".as_bytes()), Some(&"team-a".into()));
     let pause = source.container(&sandbox);
     assert!(pause.sandbox && pause.pod_uid.as_bytes() == uid.as_bytes());
     let facts = source.container(&before);
     assert_eq!((facts.name.to_string(), facts.runtime.to_string()), ("app".into(), "containerd".into()));
     assert_eq!(facts.image.name_and_tag(), (&b"docker.io/bench/busybox"[..], &b"1"[..]));
     assert_eq!((facts.pod_uid.to_string(), facts.sandbox_id.to_string()), (uid.clone(), sandbox.clone()));
-    assert_eq!(facts.labels.get(&"tier".into()), Some(&"front".into()));
+    assert_eq!(facts.labels.get("tier".as_bytes()), Some(&"front".into()));
     assert_eq!((facts.privileged, facts.sandbox), (Some(false), false));
     assert_eq!(facts.command, ["/bin/sleep".into(), "600".into()]);
     assert!(facts.started_ns > 0 && facts.capabilities.contains(&"CAP_CHOWN".into()), "{facts:?}");

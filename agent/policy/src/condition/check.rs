@@ -246,10 +246,14 @@ fn remark(left: &Operand, clause: &Clause, literals: &[Literal], notes: &mut Vec
 impl Check {
     /// Tests the event. A missing field makes every check false.
     pub(crate) fn holds(&self, event: &Event) -> bool {
+        self.holds_of(&self.left.value(event), event)
+    }
+
+    /// As [`Check::holds`], with the value of the left side, which was read before.
+    pub(crate) fn holds_of(&self, value: &Value<'_>, event: &Event) -> bool {
         if let Compare::EventType(names) = &self.compare {
             return names.hold(event) != (self.operator == Op::NotEqual);
         }
-        let value = self.left.value(event);
         if matches!(value, Value::Missing) {
             return false;
         }
@@ -257,29 +261,29 @@ impl Check {
         match &self.compare {
             Compare::Exists => true,
             Compare::EventType(_) => false,
-            Compare::Texts(set) => self.any_text(&value, negated, |text| set.contains(text)),
-            Compare::Paths(tree) => self.any_text(&value, false, |text| tree.matches(text)),
-            Compare::Search { patterns, all } => self.any_text(&value, false, |text| {
+            Compare::Texts(set) => self.any_text(value, negated, |text| set.contains(text)),
+            Compare::Paths(tree) => self.any_text(value, false, |text| tree.matches(text)),
+            Compare::Search { patterns, all } => self.any_text(value, false, |text| {
                 if *all {
                     patterns.iter().all(|pattern| pattern.fits(text))
                 } else {
                     patterns.iter().any(|pattern| pattern.fits(text))
                 }
             }),
-            Compare::Numbers(numbers) if let Value::Numbers(values) = &value => {
+            Compare::Numbers(numbers) if let Value::Numbers(values) = value => {
                 // Either end, for `!=` neither.
                 let mut each = values.iter().map(|value| self.number_holds(*value, numbers));
                 if negated { each.all(|holds| holds) } else { each.any(|holds| holds) }
             }
             Compare::Numbers(numbers) => {
-                integer(&value).is_some_and(|value| self.number_holds(value, numbers))
+                integer(value).is_some_and(|value| self.number_holds(value, numbers))
             }
             Compare::Bools(wanted) => match value {
-                Value::Bool(value) => wanted.contains(&value) != negated,
+                Value::Bool(value) => wanted.contains(value) != negated,
                 _ => false,
             },
             Compare::Networks(networks) => match value {
-                Value::Ip(address) => networks.iter().any(|network| network.contains(address)) != negated,
+                Value::Ip(address) => networks.iter().any(|network| network.contains(*address)) != negated,
                 Value::Ips(addresses) => {
                     // Either end for `=`, neither for `!=`.
                     let any = addresses.iter().any(|ip| networks.iter().any(|network| network.contains(*ip)));
@@ -287,7 +291,12 @@ impl Check {
                 }
                 _ => false,
             },
-            Compare::Operand(right) => self.operand_holds(&value, &right.value(event)),
+            Compare::Operand(right) => {
+                let right = right.value(event);
+                let holds = self.operand_holds(value, &right);
+                right.recycle();
+                holds
+            }
         }
     }
 
@@ -347,7 +356,7 @@ impl Check {
     fn text_holds(&self, left: &[u8], right: &[u8]) -> bool {
         match self.operator {
             Op::Contains => memchr::memmem::find(left, right).is_some(),
-            Op::IContains => contains_folded(left, &right.to_ascii_lowercase()),
+            Op::IContains => contains_folded(left, right),
             Op::StartsWith => left.starts_with(right),
             Op::EndsWith => left.ends_with(right),
             _ => left == right,
@@ -383,11 +392,11 @@ const fn integer(value: &Value<'_>) -> Option<i128> {
     }
 }
 
-fn addresses(value: &Value<'_>) -> Vec<std::net::IpAddr> {
+const fn addresses<'v>(value: &'v Value<'_>) -> &'v [std::net::IpAddr] {
     match value {
-        Value::Ip(address) => vec![*address],
-        Value::Ips(addresses) => addresses.clone(),
-        _ => Vec::new(),
+        Value::Ip(address) => std::slice::from_ref(address),
+        Value::Ips(addresses) => addresses.as_slice(),
+        _ => &[],
     }
 }
 

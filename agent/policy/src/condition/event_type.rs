@@ -9,7 +9,7 @@ use hostward_event::raw::OpenCall;
 use hostward_event::{Event, EventKind, KindSet, call};
 
 /// Names that mean a whole kind.
-const ALIASES: [(&str, EventKind); 14] = [
+const ALIASES: [(&str, EventKind); 18] = [
     ("execve", EventKind::Exec),
     ("execveat", EventKind::Exec),
     ("clone", EventKind::Fork),
@@ -21,7 +21,11 @@ const ALIASES: [(&str, EventKind); 14] = [
     ("exit_group", EventKind::Exit),
     ("connect", EventKind::Connect),
     ("close", EventKind::ConnectionEnd),
+    ("udp_send", EventKind::UdpSend),
+    ("dns_question", EventKind::DnsQuestion),
+    ("dns_answer", EventKind::DnsAnswer),
     ("cgroup", EventKind::Cgroup),
+    ("signal", EventKind::Signal),
     ("gap", EventKind::Gap),
     ("agent", EventKind::Agent),
 ];

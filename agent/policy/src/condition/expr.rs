@@ -171,13 +171,13 @@ pub(crate) struct Kinds {
 /// Analyses which kinds of event a condition can match: `and` is the intersection, `or` the union,
 /// negation is pushed to the checks, and a check says what its field and `evt.type` say.
 pub(crate) fn kinds(expr: &Expr) -> Kinds {
-    kinds_by(expr, check_kinds)
+    kinds_by(expr, kinds_of_check)
 }
 
 /// As [`kinds`], by what the condition says of `evt.type` alone.
 pub(crate) fn asked(expr: &Expr) -> KindSet {
     let asked = kinds_by(expr, |check| match check.compare {
-        Compare::EventType(_) => check_kinds(check),
+        Compare::EventType(_) => kinds_of_check(check),
         _ => Kinds { may_hold: KindSet::ALL, may_fail: KindSet::ALL },
     });
     asked.may_hold
@@ -219,7 +219,8 @@ fn fields(check: &Check) -> Vec<&Field> {
     fields
 }
 
-fn check_kinds(check: &Check) -> Kinds {
+/// Kinds of event for which a check can hold, and can fail.
+pub(crate) fn kinds_of_check(check: &Check) -> Kinds {
     if let Compare::EventType(names) = &check.compare {
         let (some, not_every) = (names.some(), KindSet::ALL.without(names.every()));
         return match check.operator {

@@ -48,6 +48,14 @@ impl Glob {
         Self { parts, fold }
     }
 
+    /// The longest run of bytes that a text has that fits; none when there is none.
+    pub(crate) fn longest_literal(&self) -> Option<Vec<u8>> {
+        let byte = |part: &Part| if let Part::Byte(byte) = part { Some(*byte) } else { None };
+        let runs = self.parts.split(|part| byte(part).is_none());
+        let longest = runs.max_by_key(|run| run.len()).filter(|run| !run.is_empty() && !self.fold)?;
+        Some(longest.iter().filter_map(byte).collect())
+    }
+
     /// True when the whole of `text` fits. Costs at most the product of both lengths.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let (mut part, mut at) = (0, 0);

@@ -13,8 +13,10 @@ mod parser;
 mod program;
 mod show;
 
-pub(crate) use check::{Check, Compare};
-pub(crate) use expr::{Expr, Findings, Macro, asked, awaits, kinds, reads_result, resolve};
+pub(crate) use check::{Check, Compare, Pattern};
+pub(crate) use expr::{
+    Expr, Findings, Kinds, Macro, asked, awaits, kinds, kinds_of_check, reads_result, resolve,
+};
 pub(crate) use glob::{Glob, components};
 pub(crate) use operand::{Operand, function, lookup};
 pub(crate) use operator::Operator;

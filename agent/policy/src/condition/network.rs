@@ -28,6 +28,13 @@ impl Network {
         Some(Self { first: number & !host, last: number | host, v6 })
     }
 
+    /// As the kernel's table has it, which knows IPv4 as IPv6 maps it.
+    pub(crate) const fn mapped(self) -> hostward_event::scope::Network {
+        let bits = (self.first ^ self.last).leading_zeros();
+        let front = if self.v6 { 0 } else { 0xffff << 32 };
+        hostward_event::scope::Network { address: front | self.first, bits }
+    }
+
     /// An address of the other family is in no network.
     pub(crate) fn contains(self, address: IpAddr) -> bool {
         let (number, v6) = number(address.to_canonical());

@@ -199,7 +199,7 @@ fn apply<'e>(function: Function, inner: &'e [Operand], event: &'e Event) -> Valu
 fn each<'e>(value: Value<'e>, change: impl Fn(Cow<'e, [u8]>) -> Option<Cow<'e, [u8]>>) -> Value<'e> {
     match value {
         Value::Text(text) => change(text).map_or(Value::Missing, Value::Text),
-        Value::List(list) => Value::some_list(list.into_iter().filter_map(change).collect()),
+        Value::List(list) => Value::some_list(list.into_iter().filter_map(change)),
         _ => Value::Missing,
     }
 }

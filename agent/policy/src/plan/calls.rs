@@ -146,6 +146,10 @@ fn of_check(check: &Check, positive: bool, spec: &Spec) -> Wanted {
             Wanted { succeeded: !errors, ..Wanted::ALL }
         }
         (_, "evt.arg") => of_argument(check, argument, equal, spec),
+        // The text of a symbolic link is no path that the kernel walks, and its names are not looked at.
+        (_, "fs.path.target") if spec.param("target").is_some_and(|param| param.form == Form::Text) => {
+            Wanted::ALL
+        }
         (_, name) if PATHS.contains(&name) => of_names(names::of_path(check)),
         (_, "file.name") => of_names(names::of_name(check)),
         _ => Wanted::ALL,

@@ -16,14 +16,16 @@
 
 mod calls;
 mod cells;
+mod connects;
 mod kills;
 mod names;
 mod opens;
+mod scopes;
 
 use crate::condition::{Compare, Expr, Operand};
 use crate::{Responses, RuleSet};
 use hostward_event::plan::{EnvironmentPlan, KernelPlan};
-use hostward_event::registry::{Arg, Field};
+use hostward_event::registry::{Arg, Field, Need};
 use hostward_event::{EventKind, KindSet, Text};
 
 /// Programs that are never killed, as configured. The responder checks them again; here they keep
@@ -47,13 +49,29 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
             cells = cells.or(opens::cover(rule.expr(), true));
         }
         environment(rule.expr(), &mut plan.environment);
+        if reads_answers(rule.expr()) {
+            plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::DnsQuestion, EventKind::DnsAnswer]));
+        }
         if rule.is_immediate() && responses.kills_in_kernel(rule) {
             kills::add(rule.expr(), protected, &mut plan);
         }
     }
     plan.opens = cells.finish();
     calls::add(rules, &mut plan);
+    connects::add(rules, &mut plan);
+    scopes::add(rules, &mut plan);
     plan
+}
+
+/// True when a condition reads what earlier DNS answers told, whatever kind of event it is about.
+fn reads_answers(expr: &Expr) -> bool {
+    let mut reads = false;
+    expr.checks(&mut |check| {
+        let right = if let Compare::Operand(right) = &check.compare { right.plain() } else { None };
+        let mut fields = [check.left.plain(), right].into_iter().flatten();
+        reads |= fields.any(|(field, _)| field.need == Need::Answers);
+    });
+    reads
 }
 
 /// Adds the variables that a condition reads.

@@ -8,8 +8,8 @@ use crate::problem::{Fault, Severity};
 use crate::sourced::Sources;
 use std::collections::HashSet;
 
-/// Reports macros and lists that nothing uses, macros that a list of the same name hides, and rules whose condition
-/// contradicts itself.
+/// Reports macros and lists that nothing uses, macros that a list of the same name hides, rules whose condition
+/// contradicts itself, and sequences of which a step never comes.
 pub(super) fn lint(collection: &Collection, rules: &[Rule], sources: &mut Sources<'_>) {
     let mut used: HashSet<String> = HashSet::new();
     for ranked in &collection.macros.list {
@@ -47,6 +47,24 @@ pub(super) fn lint(collection: &Collection, rules: &[Rule], sources: &mut Source
             "`hostward rules explain` shows the condition with all macros put in",
         );
         sources.report(Severity::Warning, Some(&name), ranked.place, fault);
+    }
+    steps(collection, rules, sources);
+}
+
+/// A step that is turned off never matches, and the sequence is never whole.
+fn steps(collection: &Collection, rules: &[Rule], sources: &mut Sources<'_>) {
+    for ranked in &collection.rules.list {
+        for step in ranked.body.correlation.iter().flat_map(|how| &how.sequence) {
+            let found = rules.iter().find(|rule| rule.info.name.as_bytes() == step.as_bytes());
+            let why = match found {
+                Some(rule) if rule.enabled => continue,
+                Some(_) => "is turned off",
+                None => "did not load",
+            };
+            let reason = format!("sequence is never whole: its step `{step}` {why}");
+            let fault = Fault::new(0, reason, "enable the step, or take it out of the sequence");
+            sources.report(Severity::Warning, Some(&ranked.name), ranked.place, fault);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::correlation::Correlation;
 use super::output::Output;
 use crate::condition::{Expr, Glob, Program};
+use crate::matcher::Matcher;
 use hostward_event::event::RuleInfo;
 use hostward_event::kind::KIND_NUMBERS;
 use hostward_event::registry::{Awaited, Type};
@@ -127,8 +128,8 @@ impl Selector {
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    /// For each kind, by its number, the enabled rules that can match it, in file order.
-    by_kind: Vec<Vec<usize>>,
+    /// Of the enabled rules.
+    matcher: Arc<Matcher>,
     /// Of the rules that match an event only the first counts.
     first_only: bool,
     sequences: Vec<usize>,
@@ -155,7 +156,8 @@ impl RuleSet {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
         let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let counts = Arc::new(Counts { seen: zeros(KIND_NUMBERS), matched: zeros(rules.len()) });
-        let mut set = Self { rules, by_kind: Vec::new(), first_only: false, sequences: Vec::new(), counts };
+        let matcher = Arc::default();
+        let mut set = Self { rules, matcher, first_only: false, sequences: Vec::new(), counts };
         set.index();
         set
     }
@@ -164,12 +166,8 @@ impl RuleSet {
         let sequence = |rule: &Rule| rule.correlation().is_some_and(|how| !how.sequence.is_empty());
         let enabled = self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled && sequence(rule));
         self.sequences = enabled.map(|(n, _)| n).collect();
-        self.by_kind = vec![Vec::new(); KIND_NUMBERS];
-        for (n, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
-            for kind in rule.kinds().iter() {
-                self.by_kind.get_mut(usize::from(kind as u8)).into_iter().for_each(|list| list.push(n));
-            }
-        }
+        let enabled = self.rules.iter().enumerate().filter(|(_, rule)| rule.enabled);
+        self.matcher = Arc::new(Matcher::new(enabled.map(|(n, rule)| (n, rule.expr(), rule.kinds()))));
     }
 
     /// Appends every enabled rule that matches `event` to `out`, in file order.
@@ -179,17 +177,11 @@ impl RuleSet {
     }
 
     fn ask<'s>(&'s self, event: &Event, out: &mut Vec<&'s Rule>, matched: impl Fn(usize)) {
-        let kind = usize::from(event.kind() as u8);
-        for n in self.by_kind.get(kind).into_iter().flatten() {
-            let Some(rule) = self.rules.get(*n).filter(|rule| rule.body.program.holds(event)) else {
-                continue;
-            };
-            matched(*n);
-            out.push(rule);
-            if self.first_only {
-                return;
-            }
-        }
+        self.matcher.matches(event, |n| {
+            matched(n);
+            out.extend(self.rules.get(n));
+            !self.first_only
+        });
     }
 
     /// From now on only the first rule that matches counts, in file order.

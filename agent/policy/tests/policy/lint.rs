@@ -60,6 +60,22 @@ fn a_condition_that_contradicts_itself_is_told() {
 }
 
 #[test]
+fn a_sequence_with_a_step_that_is_off_is_told() {
+    let step = rule("first", "evt.type = execve and proc.name = a");
+    let text = |more: &str| {
+        format!(
+            "{step}{more}{}- rule: both\n  desc: d\n  sequence: [first, second]\n  by: proc.pid\n  within: 10s\n  \
+             output: o\n  priority: NOTICE\n",
+            rule("second", "evt.type = connect")
+        )
+    };
+    assert_eq!(told(&text("")), Vec::<String>::new());
+    let off = told(&text("  enabled: false\n"));
+    assert_eq!(off.len(), 1, "{off:?}");
+    assert!(off[0].contains("sequence is never whole: its step `first` is turned off"), "{off:?}");
+}
+
+#[test]
 fn an_expanded_condition_means_the_same() {
     let text = "
 - list: shells

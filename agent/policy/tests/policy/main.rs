@@ -1,6 +1,8 @@
 //! The behaviour that rule authors rely on.
 
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod conditions;
 #[cfg(test)]
 mod conformance;
@@ -13,11 +15,15 @@ mod lint;
 #[cfg(test)]
 mod loading;
 #[cfg(test)]
+mod matcher;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod published;
 #[cfg(test)]
 mod responses;
+#[cfg(test)]
+mod scopes;
 #[cfg(test)]
 mod shipped;
 #[cfg(test)]

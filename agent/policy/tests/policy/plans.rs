@@ -1,6 +1,7 @@
 //! The kernel's part: it never leaves out what a rule matches, and kills only what a rule names.
 
-use crate::support::{O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, file, load, open, opens, process, rule};
+use crate::support::{O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, connects, file, load, open, opens, process, rule};
+use hostward_event::event::Body;
 use hostward_event::plan::{KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::RawOpen;
 use hostward_event::{EventKind, Text};
@@ -16,6 +17,21 @@ fn plan_of(condition: &str) -> KernelPlan {
 fn shown(plan: &OpenPlan) -> String {
     let names: Vec<String> = plan.names.iter().map(|(name, class)| format!("{name}:{}", class.0)).collect();
     format!("all {} {}", plan.all.0, names.join(" ")).trim_end().to_owned()
+}
+
+#[test]
+fn dns_is_watched_for_rules_on_it_and_on_names_of_addresses() {
+    let dns = |condition: &str| {
+        let kinds = plan_of(condition).kinds;
+        (kinds.contains(EventKind::DnsQuestion), kinds.contains(EventKind::DnsAnswer))
+    };
+    assert_eq!(dns("evt.type = connect and destination.domain endswith .test"), (true, true));
+    assert_eq!(dns("dns.question.name endswith .test"), (true, true));
+    assert_eq!(dns("evt.type = dns_question and dns.question.type = TXT"), (true, false));
+    assert_eq!(dns("evt.type = connect and fd.sport = 53"), (false, false));
+    let kinds = plan_of("evt.type = udp_send and fd.sport = 123").kinds;
+    assert!(kinds.contains(EventKind::UdpSend) && !kinds.contains(EventKind::Sendto));
+    assert!(!plan_of("evt.type in (sendto, sendmsg)").kinds.contains(EventKind::UdpSend));
 }
 
 #[test]
@@ -385,5 +401,84 @@ fn of_a_call_the_kernel_tests_result_argument_and_names() {
         (EventKind::Rename, "evt.type = rename and (evt.arg.oldpath = /a/b or proc.name = x)", "SF"),
     ] {
         assert_eq!(call_of(condition, kind), want, "{condition}");
+    }
+}
+
+fn ports_of(condition: &str) -> String {
+    let plan = plan_of(condition);
+    match (plan.kinds.contains(EventKind::Connect), plan.connect_ports) {
+        (false, _) => "nothing".to_owned(),
+        (true, None) => "all".to_owned(),
+        (true, Some(ports)) => ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[test]
+fn of_a_connect_the_kernel_tests_the_port() {
+    for (condition, want) in [
+        ("evt.type = connect and fd.sport = 4444", "4444"),
+        ("evt.type = connect and fd.sport in (4444, 1337) and proc.name = nc", "1337 4444"),
+        ("evt.type = connect and (fd.sport = 1 or fd.rport = 2)", "1 2"),
+        ("evt.type = connect and fd.sport in (1, 2) and fd.rport in (2, 3)", "2"),
+        ("evt.type = connect and (fd.sport = 1 or proc.name = nc)", "all"),
+        ("evt.type = connect and not fd.sport = 1", "all"),
+        ("evt.type = connect and not (fd.sport != 1 or proc.name = nc)", "all"),
+        ("evt.type = connect and fd.sport > 1024", "all"),
+        ("evt.type = connect and fd.port = 1", "all"),
+        ("evt.type in (connect, openat) and not evt.type = connect", "nothing"),
+    ] {
+        assert_eq!(ports_of(condition), want, "{condition}");
+    }
+}
+
+fn connect_condition() -> impl Strategy<Value = String> {
+    let checks = prop::sample::select(vec![
+        "fd.sport = 1",
+        "fd.sport = 2",
+        "fd.rport in (1, 3)",
+        "fd.sport != 1",
+        "fd.sport > 1",
+        "fd.sport <= 2",
+        "fd.port = 3",
+        "fd.port != 1",
+        "fd.lport = 40000",
+        "fd.sport exists",
+        "fd.sip = 192.0.2.1",
+        "evt.type = connect",
+        "evt.type != connect",
+        "evt.type = openat",
+        "proc.name = cat",
+        "proc.name = dog",
+        "fs.path.resolved = /x",
+        "evt.failed = true",
+    ]);
+    checks.prop_map(str::to_owned).prop_recursive(4, 24, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("({})", parts.join(" and "))),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("({})", parts.join(" or "))),
+            inner.prop_map(|part| format!("not ({part})")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever a rule matches in user space passes the kernel's filter; 0 stands for a connect without a far end.
+    #[test]
+    fn the_kernel_never_leaves_out_a_connect_that_a_rule_matches(condition in connect_condition()) {
+        let loaded = load(&rule("R", &format!("'{}'", condition.replace('\'', "''"))));
+        prop_assert_eq!(loaded.rules.len(), 1, "{}: {:?}", condition, loaded.problems);
+        let plan = plan(&loaded.rules, &Responses::default(), &Protected::default());
+        let rule = loaded.rules.iter().next().unwrap();
+        for port in 0..5_u16 {
+            let mut event = connects(process("/bin/cat", ""), &[], &format!("192.0.2.1:{port}"));
+            if let (0, Body::Connect(connect)) = (port, &mut event.body) {
+                connect.remote = None;
+            }
+            let passes = plan.kinds.contains(EventKind::Connect)
+                && plan.connect_ports.as_ref().is_none_or(|ports| ports.contains(&port));
+            prop_assert!(passes || !rule.matches(&event), "{} is left out for port {}: {:?}", condition, port, plan);
+        }
     }
 }

@@ -18,6 +18,11 @@ fn beside(name: &str, test: &str) -> Option<Vec<u8>> {
     text
 }
 
+/// The published rules, if they are there.
+pub(crate) fn rules(test: &str) -> Option<RuleFile> {
+    Some(RuleFile { name: "falco_rules.yaml".to_owned(), text: beside("falco_rules.yaml", test)? })
+}
+
 #[test]
 fn the_published_rules_load_unmodified() {
     let Some(text) = beside("falco_rules.yaml", "the_published_rules_load_unmodified") else { return };

@@ -61,6 +61,7 @@ pub(crate) fn event(actor: Process, ancestors: &[&str], body: Body) -> Event {
         source: Some(Source {
             rung: Rung::BtfTracepoint,
             cpu: 1,
+            stream: 0,
             seq: 4,
             boot_ns: 9_000_000_000,
             received_boot_ns: 9_000_100_000,
@@ -73,6 +74,7 @@ pub(crate) fn event(actor: Process, ancestors: &[&str], body: Body) -> Event {
         body,
         program: None,
         inside: None,
+        domain: None,
         partial: false,
         alert: None,
     }
@@ -95,6 +97,7 @@ pub(crate) fn open(path: &str, flags: u64) -> RawOpen {
         path: Text::from(path),
         inode: Inode { ino: 42, mode: 0o100_644, nlink: 1, ..Inode::default() },
         created: false,
+        shared_memory: false,
     }
 }
 

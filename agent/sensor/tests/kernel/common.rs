@@ -36,9 +36,9 @@ pub(crate) fn has_trampolines() -> bool {
     std::env::var_os("HOSTWARD_TRAMPOLINES").is_some()
 }
 
-/// The usual configuration, and programs at functions where they work.
+/// The usual configuration: programs at functions where they work.
 pub(crate) fn config() -> Config {
-    Config { trampolines: has_trampolines(), ..Config::default() }
+    Config::default()
 }
 
 /// Everything of every kind.
@@ -167,13 +167,18 @@ impl Watch {
 /// This test binary as a child that runs its test `child` with `task`; it waits for a line on stdin
 /// before it begins.
 pub(crate) fn child(task: &str, arguments: &[&std::path::Path]) -> Child {
+    command(task, arguments).spawn().unwrap()
+}
+
+/// The command of [`child`].
+pub(crate) fn command(task: &str, arguments: &[&std::path::Path]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, task).stdin(Stdio::piped()).stdout(Stdio::piped());
     for (at, argument) in arguments.iter().enumerate() {
         command.env(format!("{CHILD}_{at}"), argument);
     }
-    command.spawn().unwrap()
+    command
 }
 
 /// What [`child`] was told to do; none in the test run itself.

@@ -5,10 +5,18 @@
 mod calls;
 mod catalogue;
 mod common;
+mod cost;
+mod datagrams;
+mod ignored;
+mod lean;
 mod network;
+mod paths;
 mod plans;
 mod process;
 mod programs;
+mod scopes;
+mod signals;
+mod uring;
 
 /// Not a test: this binary as a child of its tests.
 #[test]
@@ -16,8 +24,12 @@ fn child() {
     if let Some(task) = common::task() {
         calls::child(&task);
         catalogue::child(&task);
+        datagrams::child(&task);
+        ignored::child_does(&task);
         network::child(&task);
+        paths::child(&task);
         plans::child(&task);
         process::child(&task);
+        uring::child(&task);
     }
 }

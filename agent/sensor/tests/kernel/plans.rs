@@ -1,9 +1,9 @@
 //! Plans in force: killing at exec, swapping, losses that add up, seeds, and what the verifier pays.
 use crate::common::{Watch, argument, can_observe, config, everything, has_trampolines, named};
 use hostward_event::plan::{KernelPlan, OpenClass};
-use hostward_event::raw::{RawBody, RawEvent, Rung};
+use hostward_event::raw::{RawBody, Rung};
 use hostward_event::{EventKind, KindSet, Text};
-use hostward_sensor::{Config, ProbeStatus, Sensor};
+use hostward_sensor::{Config, ProbeState, ProbeStatus, Sensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -36,6 +36,32 @@ fn outcome(watch: &Watch, program: &Path) -> (bool, bool) {
     let killed = child.wait().unwrap().signal() == Some(9);
     let (_, exec) = watch.exec(pid);
     (killed, exec.killed)
+}
+
+#[test]
+fn maps_take_no_more_memory_than_is_calculated() {
+    if !can_observe("maps_take_no_more_memory_than_is_calculated") {
+        return;
+    }
+    const RING: u64 = 1 << 20;
+    let config = Config {
+        process_ring_bytes: Some(RING),
+        urgent_ring_bytes: Some(RING),
+        bulk_ring_bytes: Some(RING),
+        network_ring_bytes: Some(RING),
+        ..crate::common::config()
+    };
+    let sensor = Sensor::load(&config, &everything()).unwrap();
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
+    let cpus = possible.trim().rsplit(['-', ',']).next().unwrap().parse::<u64>().unwrap() + 1;
+    // A ring has some pages besides its data.
+    let most = Sensor::calculated_bytes(cpus) + 4 * (RING + (1 << 14));
+    let taken = sensor.kernel_bytes();
+    assert!(taken <= most, "{taken} bytes are more than the {most} of the calculation");
+    assert!(
+        taken * 10 >= most * 9,
+        "{taken} bytes are so few that the calculation of {most} is of something else"
+    );
 }
 
 #[test]
@@ -133,17 +159,19 @@ fn losses_are_told_to_the_last_event() {
         assert_eq!((came, lost), (kind.attempted - kind.dropped, kind.dropped), "{kind:?}");
     }
     // Number by number: each came once or is in one gap.
-    let mut numbers: BTreeMap<(EventKind, u16), BTreeSet<u64>> = BTreeMap::new();
-    let mut add = |kind, cpu, seq| {
-        assert!(numbers.entry((kind, cpu)).or_default().insert(seq), "{kind:?} {cpu} {seq} twice")
+    let mut numbers: BTreeMap<(EventKind, u8, u16), BTreeSet<u64>> = BTreeMap::new();
+    let mut add = |stream: (EventKind, u8, u16), seq| {
+        assert!(numbers.entry(stream).or_default().insert(seq), "{stream:?} {seq} twice")
     };
-    events.iter().for_each(|event: &RawEvent| add(event.kind(), event.source.cpu, event.source.seq));
+    for event in &events {
+        add((event.kind(), event.source.stream, event.source.cpu), event.source.seq);
+    }
     for gap in &gaps {
         assert_eq!(gap.count, gap.last - gap.first + 1);
-        (gap.first..=gap.last).for_each(|seq| add(gap.lost, gap.cpu, seq));
+        (gap.first..=gap.last).for_each(|seq| add((gap.lost, gap.stream, gap.cpu), seq));
     }
-    for ((kind, cpu), seqs) in numbers {
-        assert_eq!(seqs.last().map(|last| last + 1), Some(seqs.len() as u64), "{kind:?} on CPU {cpu}");
+    for (stream, seqs) in numbers {
+        assert_eq!(seqs.last().map(|last| last + 1), Some(seqs.len() as u64), "{stream:?}");
     }
 }
 
@@ -225,7 +253,9 @@ fn the_ladder_tells_what_is_attached() {
     for probe in ladder.iter().filter(|probe| probe.attached()) {
         let slow = probe.rung == Rung::SyscallTracepoint;
         assert_eq!(slow, !probe.passed.is_empty(), "why no better rung: {probe:?}");
-        assert!(!(slow && has_trampolines()), "{probe:?}");
+        // 5.10 keeps no type of some functions.
+        let untyped = probe.passed.starts_with("unknown BTF type");
+        assert!(!slow || untyped || !has_trampolines(), "{probe:?}");
     }
     for probe in &ladder {
         assert_eq!(probe.status == ProbeStatus::Attached, probe.why.is_empty(), "{probe:?}");
@@ -244,19 +274,27 @@ fn programs_stay_within_their_verifier_budget() {
         return;
     }
     let recorded = BTreeMap::from([
-        ("call", 111_000),
-        ("call_fexit", 111_000),
-        ("connect", 2_200),
+        ("call", 139_000),
+        ("call_fexit", 139_000),
+        ("connect", 29_600),
         ("connection", 2_900),
-        ("connect_fexit", 2_200),
+        ("connect_fexit", 29_600),
         ("cgroup_mkdir", 650),
         ("cgroup_rmdir", 650),
+        ("dns_answer", 980),
+        ("dns_question", 1_320),
+        ("udp_send4", 1_000),
+        ("udp_send6", 1_000),
+        ("signal", 650),
         ("exec", 30_000),
-        ("exit", 500),
+        ("exit", 570),
         ("fork", 410),
-        ("open", 105_500),
-        ("open_fexit", 105_500),
+        ("open", 139_000),
+        ("open_fexit", 139_000),
+        ("uring_complete", 117_500),
+        ("uring_submit", 116_000),
     ]);
+    const CHECK: u32 = 65_200;
     let sensor = Sensor::load(&config(), &everything()).unwrap();
     let counted = sensor.verified_instructions();
     if counted.is_empty() {
@@ -265,9 +303,20 @@ fn programs_stay_within_their_verifier_budget() {
         );
         return;
     }
-    assert_eq!(counted.len(), recorded.len() - 3, "each system call's program by one rung: {counted:?}");
+    // Requests of io_uring do not tell enough before 6.0.
+    let ladder = sensor.ladder();
+    let refused =
+        ladder.iter().filter(|probe| probe.program.starts_with("uring") && !probe.attached()).count();
+    let is_check = |probe: &&ProbeState| {
+        let of_checks = ["path_", "sb_", "move_mount"];
+        probe.attached() && of_checks.iter().any(|name| probe.program.starts_with(name))
+    };
+    let checks: Vec<&str> = ladder.iter().filter(is_check).map(|probe| probe.program).collect();
+    assert_eq!(checks.len(), if has_trampolines() { 15 } else { 0 }, "{checks:?}");
+    let expected = recorded.len() - 3 - refused + checks.len();
+    assert_eq!(counted.len(), expected, "each system call's program by one rung: {counted:?}");
     for (name, count) in counted {
-        let budget = recorded[name.as_str()];
+        let budget = if checks.contains(&name.as_str()) { CHECK } else { recorded[name.as_str()] };
         println!("{name}: {count} of {budget}");
         assert!(count <= budget + budget / 4, "{name}: {count} verified instructions, {budget} recorded");
     }

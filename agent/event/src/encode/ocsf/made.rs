@@ -28,8 +28,14 @@ const fn on(kinds: KindSet, path: &'static str, make: Make) -> Attribute {
 }
 
 const OPEN: KindSet = KindSet::of(&[EventKind::Open]).union(call::of_group(Group::File));
-const CONNECT: KindSet =
-    KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd]).union(call::of_group(Group::Network));
+const CONNECT: KindSet = KindSet::of(&[
+    EventKind::Connect,
+    EventKind::ConnectionEnd,
+    EventKind::UdpSend,
+    EventKind::DnsQuestion,
+    EventKind::DnsAnswer,
+])
+.union(call::of_group(Group::Network));
 const LAUNCH: KindSet = KindSet::of(&[EventKind::Exec, EventKind::Fork]);
 
 /// In the order in which they open a document.
@@ -96,7 +102,7 @@ fn activity(view: View<'_>) -> u32 {
     match &event.body {
         Body::Exec { .. } | Body::Fork => 1,
         Body::Exit { .. } => 2,
-        Body::Cgroup(_) => OTHER,
+        Body::Cgroup(_) | Body::Signal(_) => OTHER,
         Body::Call(call) => call_activity(call),
         Body::Open(open) if open.created => 1,
         Body::Open(_) => 14,
@@ -106,6 +112,8 @@ fn activity(view: View<'_>) -> u32 {
             _ => 4,
         },
         Body::ConnectionEnd(_) => 2,
+        // Traffic.
+        Body::UdpSend(_) | Body::Dns(_) => 6,
         Body::Gap(_) => 1,
         Body::Agent(notice) if !notice.success => 1,
         Body::Agent(notice) => match notice.action.as_bytes() {
@@ -215,6 +223,8 @@ fn endpoint_name(view: View<'_>) -> Value<'_> {
     let socket = match &view.event().body {
         Body::Connect(socket) => Some(socket.as_ref()),
         Body::ConnectionEnd(end) => Some(&end.socket),
+        Body::UdpSend(socket) => Some(socket.as_ref()),
+        Body::Dns(dns) => Some(&dns.socket),
         Body::Call(call) => call.socket.as_deref(),
         _ => None,
     };
@@ -231,6 +241,8 @@ fn direction(view: View<'_>) -> u32 {
     let socket = match &view.event().body {
         Body::Connect(socket) => Some(socket.as_ref()),
         Body::ConnectionEnd(end) => Some(&end.socket),
+        Body::UdpSend(socket) => Some(socket.as_ref()),
+        Body::Dns(dns) => Some(&dns.socket),
         Body::Call(call) => call.socket.as_deref(),
         _ => None,
     };

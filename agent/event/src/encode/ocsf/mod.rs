@@ -36,9 +36,11 @@ impl Class {
     fn of(event: &Event) -> Self {
         match &event.body {
             _ if event.alert.is_some() => Self::Finding,
-            Body::Exec { .. } | Body::Fork | Body::Exit { .. } | Body::Cgroup(_) => Self::Process,
+            Body::Exec { .. } | Body::Fork | Body::Exit { .. } | Body::Cgroup(_) | Body::Signal(_) => {
+                Self::Process
+            }
             Body::Open(_) => Self::File,
-            Body::Connect(_) | Body::ConnectionEnd(_) => Self::Network,
+            Body::Connect(_) | Body::ConnectionEnd(_) | Body::UdpSend(_) | Body::Dns(_) => Self::Network,
             Body::Call(call) => match call::find(call.kind).map(|spec| spec.group) {
                 Some(Group::File) => Self::File,
                 Some(Group::Network) => Self::Network,
@@ -77,7 +79,10 @@ fn places(class: Class, kind: EventKind, path: &str) -> Vec<String> {
                 (Some(rest), EventKind::Exec | EventKind::Fork) => {
                     vec![path.to_owned(), format!("actor.process.{rest}")]
                 }
-                (_, kind) if kind.is_call() || matches!(kind, EventKind::Exit | EventKind::Cgroup) => {
+                (_, kind)
+                    if kind.is_call()
+                        || matches!(kind, EventKind::Exit | EventKind::Cgroup | EventKind::Signal) =>
+                {
                     vec![path.to_owned(), format!("actor.{path}")]
                 }
                 _ => same(),

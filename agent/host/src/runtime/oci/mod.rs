@@ -75,17 +75,26 @@ impl LastResort {
     }
 }
 
-/// Follows the directories until nobody takes facts any more.
-pub(super) async fn run(
+/// Follows the directories until nobody takes facts any more. That they are there stands on the board when this returns.
+pub(super) fn run(
     config: RuntimeConfig,
     facts: mpsc::Sender<Fact>,
     board: Board,
+    asked: mpsc::Receiver<LastResort>,
+) -> impl Future<Output = ()> {
+    let boards = Boards::connecting(board, &config.state_dirs);
+    follow(config, facts, boards, asked)
+}
+
+async fn follow(
+    config: RuntimeConfig,
+    facts: mpsc::Sender<Fact>,
+    mut boards: Boards,
     mut asked: mpsc::Receiver<LastResort>,
 ) {
     let watch = Ending(Watch::start());
     let mut disk = Disk::new(&config.state_dirs, config.max_containers, watch.0.clone());
     let mut waiting: Vec<LastResort> = Vec::new();
-    let mut boards = Boards { board, shown: BTreeSet::new() };
     loop {
         let Some((back, told, still)) = look(disk, waiting, &config, &boards).await else { return };
         (disk, waiting) = (back, still);
@@ -147,6 +156,17 @@ struct Boards {
 }
 
 impl Boards {
+    /// Before the first look: what happens meanwhile waits for it, also where no runtime answers.
+    fn connecting(board: Board, roots: &[PathBuf]) -> Self {
+        let shown: BTreeSet<PathBuf> = roots.iter().filter(|path| path.is_dir()).cloned().collect();
+        for path in &shown {
+            let (at, state) = (path.display().to_string(), SourceState::Connecting);
+            let why = "its files are read for the first time".to_owned();
+            board.put(SourceReport { source: Source::Oci, at, state, why, containers: 0, pods: 0 });
+        }
+        Self { board, shown }
+    }
+
     fn show(&mut self, disk: &Disk) {
         self.shown.retain(|path| {
             let stays = disk.reports.contains_key(path);

@@ -14,6 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tokio::sync::Notify;
 
 /// Directories that are watched at the same time, beside the roots.
@@ -21,7 +22,7 @@ const MAX_WATCHES: usize = 1_024;
 /// States that were read and not yet taken.
 const MAX_EARLY: usize = 1_024;
 
-/// Nice value of the thread that listens.
+/// Nice value of the thread that listens, where it may not run in real time.
 const URGENT: i32 = -20;
 
 const CHANGES: WatchFlags = WatchFlags::CREATE
@@ -59,6 +60,19 @@ pub(super) struct Watch {
     inotify: Option<Arc<OwnedFd>>,
     shared: Arc<Mutex<Shared>>,
     changed: Arc<Notify>,
+}
+
+/// A container may be there for less time than this thread would otherwise wait for its turn, whatever its nice value:
+/// the task that runs keeps the processor to the end of its slice, some milliseconds. In real time the thread has it at
+/// once, for the time it takes to read a state; the lowest such priority is enough. Where neither is allowed it goes on
+/// as it is.
+fn hurry() {
+    let lowest = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 1 });
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    let this = thread_priority::thread_native_id();
+    if thread_priority::set_thread_priority_and_policy(this, lowest, policy).is_err() {
+        let _ = setpriority_process(None, URGENT);
+    }
 }
 
 impl Watch {
@@ -147,9 +161,7 @@ impl Watch {
 
     fn listen(&self) {
         let Some(inotify) = &self.inotify else { return };
-        // A container may be there for less time than this thread would otherwise wait for its turn. Where that is not
-        // allowed it goes on as it is.
-        let _ = setpriority_process(None, URGENT);
+        hurry();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(inotify, &mut buffer);
         loop {
