@@ -86,6 +86,8 @@ pub struct Pipeline<C> {
     clock_offset_ns: i64,
     waiting: VecDeque<Waiting>,
     sequence: u64,
+    /// That the agent stops, told when it does.
+    last_word: Option<Input>,
     counts: Counts,
     outputs: Vec<Output>,
     /// The last event time, when no more inputs come.
@@ -115,6 +117,7 @@ impl<C: Clock> Pipeline<C> {
             clock_offset_ns: 0,
             waiting: VecDeque::new(),
             sequence: 0,
+            last_word: None,
             counts: Counts::default(),
             outputs: Vec::new(),
             finished_ns: None,
@@ -149,6 +152,11 @@ impl<C: Clock> Pipeline<C> {
     /// The first half of [`Self::handle`], for a stopwatch between the two: the input gets its context.
     pub fn enrich(&mut self, input: &Input, effects: &mut Vec<Effect>) {
         match input {
+            // What still waits is told before it.
+            Input::Fact(Fact::Notice(notice)) if notice.is_last() => {
+                self.last_word = Some(input.clone());
+                return;
+            }
             Input::Action(result) => self.conclude(result, effects),
             Input::Tick(now) => {
                 self.expire(*now, effects);
@@ -177,17 +185,22 @@ impl<C: Clock> Pipeline<C> {
 
     /// Sends out what still waits: the agent stops.
     pub fn finish(&mut self, effects: &mut Vec<Effect>) {
-        let mut outputs = Vec::new();
+        let mut outputs = std::mem::take(&mut self.outputs);
         self.enricher.finish(&mut outputs);
         // A capture has ended by now: what the clock says here could not be replayed.
         self.finished_ns = Some(self.enricher.now_ns());
-        for output in outputs {
+        for output in outputs.drain(..) {
             if let Output::Event(event) = output {
                 self.observe(event, effects);
             }
         }
+        self.outputs = outputs;
         self.expire(u64::MAX, effects);
         self.summarise(i64::MAX, self.enricher.now_ns(), effects);
+        if let Some(last_word) = self.last_word.take() {
+            self.enricher.handle(&last_word, &mut self.outputs);
+            self.judge(effects);
+        }
     }
 
     /// Tells the repeats whose window has passed: one alert for each window, about the last of them.

@@ -76,7 +76,16 @@ impl Filter {
     /// `slot` is claimed, and the text ends in NUL.
     #[inline(always)]
     pub unsafe fn wants_text(self, slot: *mut Slot, at: u64, class: u32) -> bool {
-        filter_text(get!((*slot).index) as u32, at as u32, class) != 0
+        filter_text(get!((*slot).index) as u32, at as u32, class, b'/' as u32) != 0
+    }
+
+    /// As [`Self::wants_text`] of a path as [`hostward_ebpf::path::append`] writes it.
+    ///
+    /// # Safety
+    /// `slot` is claimed, and the path ends in a slash.
+    #[inline(always)]
+    pub unsafe fn wants_walked(self, slot: *mut Slot, at: u64, class: u32) -> bool {
+        filter_text(get!((*slot).index) as u32, at as u32, class, 0) != 0
     }
 }
 
@@ -107,10 +116,11 @@ pub extern "C" fn filter_walk(index: u32, class: u32) -> u32 {
     }
 }
 
-/// The scan of [`Filter::wants_text`]; global so that the verifier checks it once.
+/// The scan of [`Filter::wants_text`]; global so that the verifier checks it once. Of slash and NUL, which no name has,
+/// one separates the names and the other ends the text.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn filter_text(index: u32, start: u32, class: u32) -> u32 {
+pub extern "C" fn filter_text(index: u32, start: u32, class: u32, separator: u32) -> u32 {
     // SAFETY: the verifier checks every access.
     unsafe {
         let (Some(slot), Some(filter)) = (slot_at(index), Filter::load()) else {
@@ -131,7 +141,7 @@ pub extern "C" fn filter_text(index: u32, start: u32, class: u32) -> u32 {
                 if filter.wants_name(key, class) {
                     return 1;
                 }
-                if byte == 0 {
+                if byte as u32 != separator {
                     return 0;
                 }
                 set!((*walk).name[0], 0);

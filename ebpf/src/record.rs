@@ -160,13 +160,13 @@ pub unsafe fn append_argument_c_str<const COPIED: bool>(slot: *mut Slot, text: u
     read as u16
 }
 
-/// Puts a NUL behind the record's end, of which it becomes no part.
+/// Puts a byte behind the record's end, of which it becomes no part.
 ///
 /// # Safety
 /// `slot` is claimed.
 #[inline(always)]
-pub unsafe fn terminate(slot: *mut Slot) {
-    core::ptr::write_volatile(end(slot), 0);
+pub unsafe fn terminate(slot: *mut Slot, byte: u8) {
+    core::ptr::write_volatile(end(slot), byte);
 }
 
 #[inline(always)]

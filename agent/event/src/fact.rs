@@ -170,6 +170,16 @@ pub struct Notice {
     pub boot_ns: u64,
 }
 
+impl Notice {
+    /// [`Self::action`] of the agent's last word.
+    pub const STOPPED: &'static str = "agent_stopped";
+
+    /// Nothing is told after it.
+    pub fn is_last(&self) -> bool {
+        self.action.as_bytes() == Self::STOPPED.as_bytes()
+    }
+}
+
 /// A question that the pure part asks of `hostward-host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,7 +12,7 @@ use crate::policy::{Policy, Sources};
 use crate::report::{ContextReport, IgnoredCount, KernelCount, LaneReport, MissedCount, Report, SinkReport};
 use crate::systemd;
 use crate::watch::Watch;
-use hostward_event::fact::{Fact, Input};
+use hostward_event::fact::{Fact, Input, Notice};
 use hostward_event::plan::KernelPlan;
 use hostward_event::{EventKind, KindSet};
 use hostward_host::Domains;
@@ -444,7 +444,7 @@ impl Supervisor {
             rings.join();
         }
         self.send(Input::Fact(Fact::Notice(notice(
-            "agent_stopped",
+            Notice::STOPPED,
             "the agent was told to stop".into(),
             true,
         ))));

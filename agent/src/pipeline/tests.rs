@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::ReplayClock;
+use hostward_event::fact::Notice;
 use hostward_event::mask::MaskConfig;
 use hostward_event::plan::KernelPlan;
 use hostward_event::raw::{RawBody, RawCgroup, RawEvent, RawExec, RawTask, Rung, Source};
@@ -165,15 +166,26 @@ fn a_response_that_depends_on_the_container_waits_for_it() {
 }
 
 #[test]
-fn what_waits_goes_out_when_the_agent_stops() {
+fn what_waits_goes_out_when_the_agent_stops_and_that_it_does_is_its_last_word() {
     let mut pipeline = pipeline(RESPONSES);
     run(&mut pipeline, &exec());
+    let stopped = Notice {
+        action: Text::from_static(Notice::STOPPED),
+        message: Text::from_static("told to"),
+        success: true,
+        boot_ns: 9_000,
+    };
+    let (_, emitted) = run(&mut pipeline, &Input::Fact(Fact::Notice(stopped)));
+    assert!(emitted.is_empty());
     let mut effects = Vec::new();
     pipeline.finish(&mut effects);
-    let emitted: Vec<Arc<Event>> = effects
+    let mut emitted: Vec<Arc<Event>> = effects
         .into_iter()
         .filter_map(|effect| if let Effect::Emit(event) = effect { Some(event) } else { None })
         .collect();
+    assert!(emitted.is_sorted_by_key(|event| event.sequence));
+    let last = emitted.pop().unwrap();
+    assert!(matches!(&last.body, Body::Agent(notice) if notice.is_last()), "{last:?}");
     assert_eq!(emitted.len(), 2, "the exec and its alert");
     assert_eq!(alerts(&emitted)[0].1, Outcome::TimedOut);
     assert!(emitted.iter().all(|event| event.partial));

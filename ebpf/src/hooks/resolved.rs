@@ -7,8 +7,8 @@
 //!
 //! # How it works
 //! Such a program walks the path, while the old name still is one, and keeps it for its thread; the program at the
-//! call's return takes it into the record. Names are judged here as well, on the objects. A check that belongs to no
-//! wanted call (opens ask the same of files that they make) is left alone.
+//! call's return judges its names and takes it into the record. A check that belongs to no wanted call (opens ask the
+//! same of files that they make) is left alone.
 //!
 //! # What can go wrong
 //! A path is not kept when no scratch memory is free, when more threads are in the middle of such calls than the map
@@ -32,9 +32,6 @@ use hostward_ebpf::{get, path, record, set, setting};
 
 /// A path may exceed its limit by the last component.
 const PATH_BYTES: usize = (TEXT_BYTES_MAX + NAME_BYTES_MAX) as usize;
-/// Beside [`call_bit`]: a component of a path is wanted.
-const WANTED: u32 = 1 << 31;
-
 /// Paths of a call under way, each as [`path::append`] writes it.
 #[repr(C)]
 struct Kept {
@@ -43,7 +40,7 @@ struct Kept {
     /// Which call.
     args: [u64; 4],
     number: u32,
-    /// See [`call_bit`], and [`WANTED`].
+    /// See [`call_bit`].
     bits: u32,
     bytes: [u64; 2],
     first: [u8; PATH_BYTES],
@@ -161,9 +158,6 @@ pub extern "C" fn resolved_keep(index: u32) -> u32 {
         set!((*kept).bits, 0);
         walk(slot, kept, 0, root);
         walk(slot, kept, 1, root);
-        if is_wanted(slot, regs.number(), root) {
-            set!((*kept).bits, get!((*kept).bits) | WANTED);
-        }
         let _ = KEPT.insert(bpf_get_current_pid_tgid(), &*kept, 0);
         0
     }
@@ -185,22 +179,6 @@ unsafe fn walk(slot: *mut Slot, kept: *mut Kept, which: usize, root: Location) {
     let (bytes, cut) = path::append(slot, from, root);
     set!((*kept).bytes[which], bytes as u64);
     set!((*kept).bits, get!((*kept).bits) | known | if cut { cut_bit } else { 0 });
-}
-
-/// A path has a wanted name, if only those are wanted.
-#[inline(always)]
-unsafe fn is_wanted(slot: *mut Slot, number: u32, root: Location) -> bool {
-    let (Some(spec), Some(filter)) = (CALLS.get_ptr(number), Filter::load()) else {
-        return true;
-    };
-    if get!((*spec).flags) & call_flag::NAMED_ONLY == 0 || filter.wants_all(open_class::CALL) {
-        return true;
-    }
-    if filter.wants_location(slot, placed(slot, 0), root, open_class::CALL) {
-        return true;
-    }
-    let second = placed(slot, 2);
-    !second.dentry.is_null() && filter.wants_location(slot, second, root, open_class::CALL)
 }
 
 /// What was kept of the call that the current thread is at the end of.
@@ -242,7 +220,11 @@ pub extern "C" fn resolved_found(index: u32) -> u32 {
             return 0;
         }
         if let Some(kept) = kept(task) {
-            return (get!((*kept).bits) & WANTED != 0) as u32;
+            let wanted = is_wanted(slot, spec, kept);
+            // Else its place was given to another thread meanwhile: what was judged may be that one's.
+            if get!((*kept).thread) == bpf_get_current_pid_tgid() {
+                return wanted as u32;
+            }
         }
         // A call that failed may have done so before it came to the check.
         if (get!((*slot).args[6]) as i64) < 0 {
@@ -253,6 +235,32 @@ pub extern "C" fn resolved_found(index: u32) -> u32 {
         }
         1
     }
+}
+
+/// A kept path has a wanted name, if only those are wanted.
+#[inline(always)]
+unsafe fn is_wanted(slot: *mut Slot, spec: *const CallSpec, kept: *const Kept) -> bool {
+    let Some(filter) = Filter::load() else {
+        return true;
+    };
+    // What is not seen up to the root may have one.
+    let cut = get!((*kept).bits) & (call_bit::RESOLVED_CUT | call_bit::SECOND_RESOLVED_CUT) != 0;
+    if cut || get!((*spec).flags) & call_flag::NAMED_ONLY == 0 || filter.wants_all(open_class::CALL) {
+        return true;
+    }
+    has_wanted_name(slot, filter, (&raw const (*kept).first).cast(), get!((*kept).bytes[0]))
+        || has_wanted_name(slot, filter, (&raw const (*kept).second).cast(), get!((*kept).bytes[1]))
+}
+
+/// The path is put behind the record, where names are judged, for as long as that takes.
+#[inline(always)]
+unsafe fn has_wanted_name(slot: *mut Slot, filter: Filter, path: *const u8, bytes: u64) -> bool {
+    let start = get!((*slot).cursor);
+    let is_whole = record::append_kernel::<{ PATH_BYTES as u64 }>(slot, path, bytes) as u64 == bytes;
+    record::terminate(slot, b'/');
+    let wanted = !is_whole || filter.wants_walked(slot, start, open_class::CALL);
+    set!((*slot).cursor, start);
+    wanted
 }
 
 /// Appends the kept paths to the record.

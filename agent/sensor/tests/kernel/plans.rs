@@ -231,8 +231,8 @@ fn seeds_are_what_proc_says() {
 }
 
 #[test]
-fn the_ladder_tells_what_is_attached() {
-    if !can_observe("the_ladder_tells_what_is_attached") {
+fn the_ladder_tells_what_is_attached_within_its_verifier_budget() {
+    if !can_observe("the_ladder_tells_what_is_attached_within_its_verifier_budget") {
         return;
     }
     let mut sensor = Sensor::load(&config(), &everything()).unwrap();
@@ -262,17 +262,14 @@ fn the_ladder_tells_what_is_attached() {
     }
     let guessed: Vec<_> = sensor.notes().iter().filter(|note| note.contains("own process id")).collect();
     assert!(guessed.is_empty(), "the agent's process id is the kernel's word: {guessed:?}");
+    programs_stay_within_their_verifier_budget(&sensor, &ladder);
     sensor.detach();
     assert!(sensor.observed().is_empty());
 }
 
 /// Verified instructions on the kernel they were recorded on. A rise of more than a quarter means
 /// that a loop got more ways through it: find out why before raising a figure.
-#[test]
-fn programs_stay_within_their_verifier_budget() {
-    if !can_observe("programs_stay_within_their_verifier_budget") {
-        return;
-    }
+fn programs_stay_within_their_verifier_budget(sensor: &Sensor, ladder: &[ProbeState]) {
     let recorded = BTreeMap::from([
         ("call", 139_000),
         ("call_fexit", 139_000),
@@ -294,8 +291,7 @@ fn programs_stay_within_their_verifier_budget() {
         ("uring_complete", 117_500),
         ("uring_submit", 116_000),
     ]);
-    const CHECK: u32 = 65_200;
-    let sensor = Sensor::load(&config(), &everything()).unwrap();
+    const CHECK: u32 = 26_000;
     let counted = sensor.verified_instructions();
     if counted.is_empty() {
         println!(
@@ -304,7 +300,6 @@ fn programs_stay_within_their_verifier_budget() {
         return;
     }
     // Requests of io_uring do not tell enough before 6.0.
-    let ladder = sensor.ladder();
     let refused =
         ladder.iter().filter(|probe| probe.program.starts_with("uring") && !probe.attached()).count();
     let is_check = |probe: &&ProbeState| {

@@ -121,6 +121,6 @@ unsafe fn is_wanted(slot: *mut Slot, filter: Filter, class: u32, path_at: u64, b
         return true;
     }
     // The scan ends at a NUL, which is not told.
-    record::terminate(slot);
+    record::terminate(slot, 0);
     filter.wants_text(slot, path_at, class)
 }
