@@ -421,6 +421,7 @@ impl<C: Clock> Pipeline<C> {
             EventKind::DnsQuestion | EventKind::DnsAnswer => self.telemetry.dns,
             EventKind::Cgroup => self.telemetry.cgroup,
             EventKind::Signal => self.telemetry.signals,
+            EventKind::CloseWrite => self.telemetry.close_write,
             EventKind::Open => !matches!(self.telemetry.opens, Opens::None),
             // A loss or a change of the agent is always told.
             EventKind::Gap | EventKind::Agent => true,

@@ -214,9 +214,14 @@ fn add_telemetry(plan: &mut KernelPlan, config: &Config) {
     plan.calls.retain(|kind, _| !calls.contains(*kind));
     plan.scopes.retain(|kind, _| !calls.contains(*kind));
     plan.environment.names.extend(telemetry.environment.iter().map(|name| Text::from(name.as_str())));
+    if telemetry.close_write {
+        plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::CloseWrite]));
+        plan.opens.all = plan.opens.all.union(OpenClass::CLOSE);
+        plan.scopes.remove(&EventKind::CloseWrite);
+    }
     if telemetry.opens == Opens::All {
         plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::Open]));
-        plan.opens.all = OpenClass::ALL;
+        plan.opens.all = plan.opens.all.union(OpenClass::ALL);
         plan.scopes.remove(&EventKind::Open);
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! # How it works
 //! One bin is one object, loaded and degraded alone: `base` (exec, fork, exit), `sys` (the open
-//! family, connect), `net` (ends of connections, first UDP sends, DNS), `iter` (processes that live already), and `lean` in
+//! family, connect, other calls, closes), `net` (ends of connections, first UDP sends, DNS), `iter` (processes that live already), and `lean` in
 //! place of the first three where no program may read kernel memory. A hook is thin: claim scratch
 //! ([`mem`]), ask the filter, collect through [`kernel`], append to the [`record`](mod@record), hand
 //! it over ([`out`]). A map that only one object needs is declared in files that only its bin

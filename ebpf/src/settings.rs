@@ -18,6 +18,8 @@ pub static SETTINGS: Settings = Settings {
     nr_openat2: u32::MAX,
     nr_creat: u32::MAX,
     cgroup_hierarchy: 0,
+    nr_close: u32::MAX,
+    held_once: 1,
 };
 
 /// Reads one word of a global. Volatile, because the value in the object is not the one that runs;

@@ -18,6 +18,7 @@ pub(crate) fn weigh(event: &Event) -> u64 {
                 + open.base.as_bytes().len()
                 + open.path.as_bytes().len()
         }
+        Body::CloseWrite(close) => size_of_val(close.as_ref()) + close.path.as_bytes().len(),
         Body::Connect(connect) => size_of_val(connect.as_ref()),
         Body::ConnectionEnd(end) => size_of_val(end.as_ref()),
         Body::UdpSend(socket) => size_of_val(socket.as_ref()),

@@ -1,11 +1,12 @@
 //! Files that are opened.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hostward_tests::{Agent, Part, Record, Setup, lacks};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 /// A rule that watches one directory by name, so that the kernel reports what is opened below it.
 fn watching(name: &str) -> Result<Agent> {
@@ -123,5 +124,67 @@ fn a_relative_path_is_made_absolute() -> Result<()> {
     })?;
     let message = alert.text("message").unwrap_or_default();
     assert!(message.contains(&format!("opened {}/b O_RDWR|O_CREAT", dir.path().display())), "{message}");
+    Ok(())
+}
+
+/// `source` is copied by a program: that one, and its record of the new file that `wanted` likes. Not by this process, of
+/// which the tests beside make children that hold all its files for a moment.
+fn written(
+    agent: &Agent,
+    source: &Path,
+    file: &Path,
+    wanted: impl Fn(&Record) -> bool,
+) -> Result<(u32, Record)> {
+    let mut copy = Command::new("cp").arg(source).arg(file).spawn()?;
+    ensure!(copy.wait()?.success(), "cp failed");
+    let (pid, path) = (copy.id(), file.to_string_lossy().into_owned());
+    let record = agent.feed().wait("the close", |r| {
+        r.number("process.pid") == Some(pid.into()) && r.text("file.path") == Some(&path) && wanted(r)
+    })?;
+    Ok((pid, record))
+}
+
+#[test]
+fn a_file_that_was_written_is_told_when_it_is_closed() -> Result<()> {
+    if lacks(Part::Kernel, "a_file_that_was_written_is_told_when_it_is_closed") {
+        return Ok(());
+    }
+    let dir = tempfile::Builder::new().prefix("hw-closed-").tempdir()?;
+    let place = dir.path().canonicalize()?;
+    let rules = format!(
+        "- rule: Dropped\n  desc: A file was written here.\n  condition: >\n    evt.type=close and fd.typechar=f and \
+         evt.is_open_write=true and fd.name startswith {}/\n  output: a %evt.type of %fd.name by %proc.pid, new %evt.is_open_create\n  \
+         priority: Notice\n  tags: [T1105]\n",
+        place.display()
+    );
+    // The rule alone has it watched, and then it is told in alerts alone.
+    let mut agent = Setup::new()?.rules(&rules)?.start()?;
+    let source = tempfile::NamedTempFile::new()?;
+    fs::write(&source, "malware")?;
+    let file = place.join("drop.sh");
+    let (pid, alert) = written(&agent, source.path(), &file, |r| r.is_alert_of("Dropped"))?;
+    assert_eq!(
+        alert.text("message"),
+        Some(format!("a close of {} by {pid}, new true", file.display()).as_str())
+    );
+    assert_eq!(alert.texts("event.category"), ["intrusion_detection", "file"]);
+    assert_eq!(alert.number("file.size"), Some(7));
+    assert_eq!(alert.text("hostward.response.object"), file.to_str());
+    assert!(agent.stop()?.success(), "{}", agent.log());
+    assert!(
+        !agent.feed().records()?.iter().any(|r| r.is("close_write") && r.text("event.kind") == Some("event"))
+    );
+
+    let agent = Setup::new()?.config("[telemetry]\nclose_write = true\n")?.start()?;
+    let (_, record) = written(&agent, source.path(), &place.join("other.txt"), |r| r.is("close_write"))?;
+    assert_eq!(record.texts("event.type"), ["change"]);
+    assert_eq!(record.texts("event.category"), ["file"]);
+    assert_eq!(record.text("event.dataset"), Some("hostward.file"));
+    assert_eq!(record.text("event.outcome"), Some("success"));
+    assert_eq!((record.text("file.name"), record.text("file.type")), (Some("other.txt"), Some("file")));
+    let inode = fs::metadata(place.join("other.txt"))?.ino().to_string();
+    assert_eq!((record.text("file.inode"), record.number("file.size")), (Some(inode.as_str()), Some(7)));
+    let flags = record.text("hostward.file.flags").unwrap_or_default();
+    assert!(flags.starts_with("O_WRONLY") && flags.ends_with("O_F_CREATED"), "{flags}");
     Ok(())
 }

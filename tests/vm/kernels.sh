@@ -21,10 +21,12 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     plans::the_ladder_tells_what_is_attached_within_its_verifier_budget catalogue::every_call_of_the_table_is_told
     calls::opens_are_told_with_flags_result_and_file
     calls::connects_are_told_with_addresses_and_result
-    ignored::an_ignored_program_is_not_told_but_its_start_and_end_are'
+    ignored::an_ignored_program_is_not_told_but_its_start_and_end_are
+    closes::a_written_file_is_told_once_by_its_last_close'
 case $(uname -r) in
 6.1.*) tests="$tests
-    ignored::ignored_connects_are_those_that_went_out
+    ignored::ignored_connects_are_those_that_went_out closes::ignored_closes_are_counted
+    closes::closes_are_told_of_wanted_names_while_somebody_wants_them
     ignored::an_ignored_path_is_the_kernels_and_not_the_arguments
     paths::names_are_looked_for_in_the_paths_that_the_kernel_used network::a_connection_ends_with_its_bytes
     datagrams::a_process_sends_to_an_address_for_the_first_time_once

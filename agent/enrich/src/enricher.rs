@@ -163,6 +163,8 @@ impl Enricher {
                 (self.table.exit(task, workload, at_ns), body)
             }
             RawBody::Open(open) => (self.act(task, at_ns, out), Body::Open(open.clone())),
+            // At the end of a process after that was told.
+            RawBody::CloseWrite(close) => (self.act(task, at_ns, out), Body::CloseWrite(close.clone())),
             RawBody::Cgroup(change) => {
                 if change.removed {
                     self.workloads.gone(change.id, change.v1, at_ns);

@@ -142,6 +142,10 @@ fn ids(event: &Event) -> (Vec<u32>, Vec<u32>) {
             uids.push(open.inode.uid);
             gids.push(open.inode.gid);
         }
+        Body::CloseWrite(close) => {
+            uids.push(close.inode.uid);
+            gids.push(close.inode.gid);
+        }
         Body::Call(call) => {
             let (users, groups) = crate::call::ids_of(call);
             uids.extend(users);

@@ -4,7 +4,8 @@ use crate::fact::{Notice, Outcome};
 use crate::process::{AgentFacts, DomainTable, HostFacts, Process, UserTable};
 use crate::program::ProgramFacts;
 use crate::raw::{
-    Gap, RawCall, RawCgroupChange, RawConnect, RawConnectionEnd, RawDns, RawOpen, RawSignal, Source, Usage,
+    Gap, RawCall, RawCgroupChange, RawCloseWrite, RawConnect, RawConnectionEnd, RawDns, RawOpen, RawSignal,
+    Source, Usage,
 };
 use crate::{EntityId, EventId, EventKind, Text};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub enum Body {
     },
     /// See [`RawOpen`].
     Open(Box<RawOpen>),
+    /// See [`RawCloseWrite`].
+    CloseWrite(Box<RawCloseWrite>),
     /// See [`RawConnect`].
     Connect(Box<RawConnect>),
     /// See [`RawConnectionEnd`].
@@ -125,6 +128,7 @@ impl Event {
             Body::Fork => EventKind::Fork,
             Body::Exit { .. } => EventKind::Exit,
             Body::Open(_) => EventKind::Open,
+            Body::CloseWrite(_) => EventKind::CloseWrite,
             Body::Connect(_) => EventKind::Connect,
             Body::ConnectionEnd(_) => EventKind::ConnectionEnd,
             Body::UdpSend(_) => EventKind::UdpSend,

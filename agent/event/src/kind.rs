@@ -246,6 +246,8 @@ kinds! {
     DnsAnswer = 115, "dns_answer";
     /// A process sent another one a signal.
     Signal = 116, "signal";
+    /// A file that was open for writing was closed by the last that held it.
+    CloseWrite = 117, "close_write";
 }
 
 impl EventKind {

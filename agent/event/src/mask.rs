@@ -29,7 +29,7 @@ mod remembered;
 
 use crate::event::{Alert, Body};
 use crate::process::Process;
-use crate::raw::Endpoint;
+use crate::raw::{Endpoint, RawCloseWrite};
 use crate::{Event, Text};
 use args::Change;
 use names::Names;
@@ -191,6 +191,10 @@ impl Masker {
                     open.path = path.unwrap_or(open.path);
                     Body::Open(open)
                 })
+            }
+            Body::CloseWrite(close) => {
+                let path = self.patterns.mask_path(&close.path)?;
+                Some(Body::CloseWrite(Box::new(RawCloseWrite { path, ..close.as_ref().clone() })))
             }
             Body::Connect(connect) => {
                 let Some(Endpoint::Unix(path)) = &connect.remote else { return None };

@@ -25,6 +25,8 @@ impl OpenClass {
     pub const ALL: Self = Self(15);
     /// No open: another call on a path, where [`CallPlan::named`] asks for names.
     pub const CALL: Self = Self(16);
+    /// No open: the last close of a file that was open for writing.
+    pub const CLOSE: Self = Self(32);
 
     /// Classes in either.
     #[must_use]
@@ -44,7 +46,7 @@ impl OpenClass {
     }
 }
 
-/// Which opens leave the kernel: those of a class in `all`, and those of which some path component
+/// Which opens, and closes, leave the kernel: those of a class in `all`, and those of which some path component
 /// (a directory on the way, or the file's own name) is in `names` with a class of the open.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct OpenPlan {

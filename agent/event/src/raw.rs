@@ -366,6 +366,25 @@ pub struct RawOpen {
     pub shared_memory: bool,
 }
 
+/// A regular file that was open for writing was closed by the last that held it. The task is the one that let it go; a
+/// thread of the kernel where that was an interrupt's or a kernel thread's doing.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawCloseWrite {
+    /// Descriptor; -1: not known.
+    pub fd: i32,
+    /// O_* flags that the file still has, without those that only the open itself heeds (O_CREAT, O_TRUNC, …).
+    pub flags: u64,
+    /// Path, walked by the kernel's own tree. At the end of a process from the root of its mount namespace, as its own is
+    /// gone by then.
+    pub path: Text,
+    /// The file.
+    pub inode: Inode,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The open that gave it created it (FMODE_CREATED).
+    pub created: bool,
+}
+
 /// An address a socket connects to or from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -642,6 +661,8 @@ pub enum RawBody {
     },
     /// See [`RawOpen`].
     Open(Box<RawOpen>),
+    /// See [`RawCloseWrite`].
+    CloseWrite(Box<RawCloseWrite>),
     /// See [`RawConnect`].
     Connect(Box<RawConnect>),
     /// See [`RawConnectionEnd`].
@@ -692,6 +713,7 @@ impl RawEvent {
             RawBody::Fork { .. } => EventKind::Fork,
             RawBody::Exit { .. } => EventKind::Exit,
             RawBody::Open(_) => EventKind::Open,
+            RawBody::CloseWrite(_) => EventKind::CloseWrite,
             RawBody::Connect(_) => EventKind::Connect,
             RawBody::ConnectionEnd(_) => EventKind::ConnectionEnd,
             RawBody::UdpSend(_) => EventKind::UdpSend,

@@ -4,15 +4,15 @@ use crate::lean;
 use bytes::Bytes;
 use hostward_abi::record::{
     Body, CallBody, ConnectBody, ConnectionBody, DnsBody, ExitBody, Header, InodeFacts, OpenBody,
-    ProcessBody, Record, SocketFacts, call_bit, cgroup_flag, connection_bit, dns_bit, header_flag, kind,
-    open_bit, open_call, process_flag,
+    ProcessBody, Record, SocketFacts, call_bit, cgroup_flag, close_bit, connection_bit, dns_bit, header_flag,
+    kind, open_bit, open_call, process_flag,
 };
 use hostward_event::call;
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
     Args, Credentials, Endpoint, FileType, Inode, Layer, Namespaces, OpenCall, RawBody, RawCall, RawCgroup,
-    RawCgroupChange, RawConnect, RawConnectionEnd, RawDns, RawEvent, RawExec, RawFile, RawOpen, RawSignal,
-    RawTask, Rung, SignalFate, Source, Usage,
+    RawCgroupChange, RawCloseWrite, RawConnect, RawConnectionEnd, RawDns, RawEvent, RawExec, RawFile,
+    RawOpen, RawSignal, RawTask, Rung, SignalFate, Source, Usage,
 };
 use hostward_event::{EventKind, Text};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,6 +21,11 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const EINPROGRESS: i64 = -115;
+/// Which the kernel sets in every file of a 64-bit program, whatever that asked for.
+#[cfg(target_arch = "x86_64")]
+const O_LARGEFILE: u32 = 0o100_000;
+#[cfg(target_arch = "aarch64")]
+const O_LARGEFILE: u32 = 0o400_000;
 
 /// What stands before a path whose front is missing, so that it does not pass for an absolute one.
 const CUT_MARK: &[u8] = b".../";
@@ -40,6 +45,7 @@ const _: () = {
     assert!(EventKind::DnsQuestion as u8 == kind::DNS_QUESTION);
     assert!(EventKind::DnsAnswer as u8 == kind::DNS_ANSWER);
     assert!(EventKind::Signal as u8 == kind::SIGNAL);
+    assert!(EventKind::CloseWrite as u8 == kind::CLOSE_WRITE);
     assert!(hostward_event::kind::KIND_NUMBERS <= kind::SEED as usize);
 };
 
@@ -71,6 +77,14 @@ pub(crate) fn event(
             RawBody::Exit { status: body.status, utime_ns, stime_ns, usage }
         }
         Body::Open { body, texts } => RawBody::Open(Box::new(open(header, body, *texts, bytes))),
+        Body::Close { body, texts } => RawBody::CloseWrite(Box::new(RawCloseWrite {
+            fd: body.fd,
+            flags: u64::from(body.flags & !O_LARGEFILE),
+            path: walked(texts[0], body.bits & close_bit::PATH_CUT != 0),
+            inode: inode(&body.inode),
+            size_bytes: body.size_bytes,
+            created: body.bits & close_bit::CREATED != 0,
+        })),
         Body::Cgroup { body, texts } => RawBody::Cgroup(RawCgroupChange {
             id: body.id,
             path: share(bytes, texts[0]),
@@ -545,7 +559,7 @@ fn given_address(data: &[u8], bytes: &Bytes) -> Option<Endpoint> {
 mod tests {
     use super::*;
     use hostward_abi::Wire;
-    use hostward_abi::record::{DNS_ANSWER_BYTES, DNS_QUESTION_BYTES, SignalBody, UdpBody};
+    use hostward_abi::record::{CloseBody, DNS_ANSWER_BYTES, DNS_QUESTION_BYTES, SignalBody, UdpBody};
     use hostward_abi::record::{Malformed, NAME_BYTES_MAX};
     use proptest::prelude::*;
 
@@ -584,7 +598,7 @@ mod tests {
     }
 
     /// Where a kind's `text_bytes` begin in a record, and how many they are.
-    const TEXTS: [(u8, usize, usize); 11] = [
+    const TEXTS: [(u8, usize, usize); 12] = [
         (kind::EXEC, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::SEED, Header::BYTES + ProcessBody::BYTES - 16, 8),
         (kind::OPEN, Header::BYTES + OpenBody::BYTES - 8, 4),
@@ -594,6 +608,7 @@ mod tests {
         (kind::CONNECTION_END, Header::BYTES + ConnectionBody::BYTES, 0),
         (kind::UDP_SEND, Header::BYTES + UdpBody::BYTES, 0),
         (kind::SIGNAL, Header::BYTES + SignalBody::BYTES, 0),
+        (kind::CLOSE_WRITE, Header::BYTES + CloseBody::BYTES - 4, 2),
         (kind::DNS_QUESTION, Header::BYTES + DnsBody::BYTES - 12, 0),
         (kind::DNS_ANSWER, Header::BYTES + DnsBody::BYTES - 12, 0),
     ];
@@ -609,6 +624,7 @@ mod tests {
                     kind::CONNECTION_END => ConnectionBody::BYTES,
                     kind::UDP_SEND => UdpBody::BYTES,
                     kind::SIGNAL => SignalBody::BYTES,
+                    kind::CLOSE_WRITE => CloseBody::BYTES,
                     kind::DNS_QUESTION => DnsBody::BYTES + DNS_QUESTION_BYTES,
                     kind::DNS_ANSWER => DnsBody::BYTES + DNS_ANSWER_BYTES,
                     kind::CALL..kind::SEED => CallBody::BYTES,

@@ -92,7 +92,15 @@ impl Trampolines {
 
     /// Worth the kernel's type information, which is long.
     pub(crate) fn may_work(&self) -> bool {
-        !matches!(self.possible, Some(Err(_)))
+        self.refusal().is_none()
+    }
+
+    /// Why they do not work here, once that is known.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        match &self.possible {
+            Some(Err(why)) => Some(why),
+            _ => None,
+        }
     }
 
     /// They work here. A small program is tried: a kernel without them must not verify the long ones for nothing.

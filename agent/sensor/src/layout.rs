@@ -23,12 +23,12 @@ const ARGUMENTS: [(&str, u32); 6] = [("di", 0), ("si", 0), ("dx", 0), ("r10", 0)
 const ARGUMENTS: [(&str, u32); 6] =
     [("orig_x0", 0), ("regs", 8), ("regs", 16), ("regs", 24), ("regs", 32), ("regs", 40)];
 
-/// Numbers of open, openat2, creat.
+/// Numbers of open, openat2, creat, close.
 #[cfg(target_arch = "x86_64")]
-const CALLS: [u32; 3] = [2, 437, 85];
-/// arm64 has only openat and openat2.
+const CALLS: [u32; 4] = [2, 437, 85, 3];
+/// Of the opens arm64 has only openat and openat2.
 #[cfg(target_arch = "aarch64")]
-const CALLS: [u32; 3] = [u32::MAX, 437, u32::MAX];
+const CALLS: [u32; 4] = [u32::MAX, 437, u32::MAX, 57];
 
 /// Why the running kernel's layout cannot be used.
 #[derive(Debug, Error)]
@@ -87,7 +87,7 @@ impl Layout {
             }
         }
         let helper = |name| u32::from(btf.enumerator("bpf_func_id", name).is_some());
-        let [nr_open, nr_openat2, nr_creat] = CALLS;
+        let [nr_open, nr_openat2, nr_creat, nr_close] = CALLS;
         let settings = Settings {
             agent_tgid: 0,
             typed: helper("BPF_FUNC_get_current_task_btf"),
@@ -97,6 +97,8 @@ impl Layout {
             nr_openat2,
             nr_creat,
             cgroup_hierarchy: 0,
+            nr_close,
+            held_once: u32::from(btf.field("file", "f_count").is_ok()),
         };
         let mut layout = Self { offsets, missing, settings, has_sockets: false };
         layout.has_sockets = [

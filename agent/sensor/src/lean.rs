@@ -22,8 +22,8 @@ use std::os::unix::ffi::OsStringExt;
 
 /// Told in the log, in health and by `hostward doctor`.
 pub(crate) const NOTE: &str = "reduced sensor, as lockdown=confidentiality forbids programs to read kernel memory: \
-    told are starts and ends of processes, opens that succeed, TCP connects and ends of TCP connections; not told are other \
-    system calls, io_uring, signals, cgroups, UDP and DNS; starts of programs lack the name that was called, the \
+    told are starts and ends of processes, opens that succeed, TCP connects and ends of TCP connections; not told are closes of \
+    files, other system calls, io_uring, signals, cgroups, UDP and DNS; starts of programs lack the name that was called, the \
     environment, the layer, types of descriptors 0 and 1, and ids in inner pid namespaces; their arguments and working \
     directory are read from /proc after the start, where the program can have changed them; opens lack the path as the \
     program gave it, connects the near end";

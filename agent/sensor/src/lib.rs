@@ -37,6 +37,7 @@ mod calls;
 mod cgroup;
 mod checks;
 mod clock;
+mod closes;
 pub mod config;
 mod counters;
 mod decode;

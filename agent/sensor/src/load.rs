@@ -36,6 +36,8 @@ pub(crate) fn object(
         own.nr_openat2,
         own.nr_creat,
         own.cgroup_hierarchy,
+        own.nr_close,
+        own.held_once,
     ];
     let mut loader = EbpfLoader::new();
     // The programs have no relocations of their own; without this aya would read the kernel's BTF.
@@ -180,7 +182,12 @@ impl SyscallRungs {
     }
 
     /// Runs the program at the tracepoint; it is loaded when it is first needed.
-    fn tracepoint(&mut self, object: &mut Ebpf, program: &'static str, id: u64) -> Result<OwnedFd, String> {
+    pub(crate) fn tracepoint(
+        &mut self,
+        object: &mut Ebpf,
+        program: &'static str,
+        id: u64,
+    ) -> Result<OwnedFd, String> {
         let own = object.program_mut(program).ok_or("not in the object")?;
         let told = |why: ProgramError| program_refusal(&why);
         let own: &mut TracePoint = own.try_into().map_err(told)?;

@@ -34,8 +34,11 @@ impl Opens {
         // Without the kind its probes are detached as well, but a process that is just being started may hold
         // their descriptors a little longer.
         let open = if plan.kinds.contains(EventKind::Open) { OpenClass::ALL } else { OpenClass::NONE };
-        let classes = open.union(OpenClass::CALL);
-        let mut opens = Self { all: plan.opens.all.0 & open.0, names: BTreeMap::new() };
+        let close =
+            if plan.kinds.contains(EventKind::CloseWrite) { OpenClass::CLOSE } else { OpenClass::NONE };
+        let whole = open.union(close);
+        let classes = whole.union(OpenClass::CALL);
+        let mut opens = Self { all: plan.opens.all.intersection(whole).0, names: BTreeMap::new() };
         for (name, class) in &plan.opens.names {
             let class = class.intersection(classes);
             if class.is_empty() {
@@ -172,7 +175,7 @@ pub(crate) fn swap_opens(object: &mut Ebpf, old: &Opens, new: &Opens) -> Result<
     // The map has room for the names of one plan; when both do not fit, all opens pass meanwhile.
     let crowded = between.names.len() > NAMES_MAX as usize;
     if crowded {
-        between.all = OpenClass::ALL.union(OpenClass::CALL).0;
+        between.all = OpenClass::ALL.union(OpenClass::CALL).union(OpenClass::CLOSE).0;
     }
     write_filter(object, &between)?;
     let mut names: HashMap<&mut MapData, Name, u8> = map(object, "NAMES")?;

@@ -39,12 +39,13 @@ const fn probe(
 }
 
 use EventKind::{
-    Cgroup, Connect, ConnectionEnd, DnsAnswer, DnsQuestion, Exec, Exit, Fork, Open, Signal, UdpSend,
+    Cgroup, CloseWrite, Connect, ConnectionEnd, DnsAnswer, DnsQuestion, Exec, Exit, Fork, Open, Signal,
+    UdpSend,
 };
 use Object::{Base, Lean, Net, Sys};
 use Rung::{BtfTracepoint, Cgroup as OfCgroup, Fentry, IoUring, SyscallTracepoint};
 
-/// All but the ends of system calls, in the order in which they are attached.
+/// All but closes of files and the ends of system calls, in the order in which they are attached.
 const PROBES: [Probe; 21] = [
     probe(Base, Exec, BtfTracepoint, "sched_process_exec", "exec"),
     probe(Base, Fork, BtfTracepoint, "sched_process_fork", "fork"),
@@ -70,6 +71,18 @@ const PROBES: [Probe; 21] = [
     probe(Lean, Connect, Fentry, "__sys_connect", "connect"),
     probe(Lean, ConnectionEnd, BtfTracepoint, "inet_sock_set_state", "connection"),
 ];
+
+/// Closes of files that were open for writing: at the function that every one comes by.
+pub(crate) const CLOSE: Probe = probe(Sys, CloseWrite, Fentry, "locks_remove_file", "close_fentry");
+/// Where no program may be there: at the entries of the calls that close most. Not seen so: [`UNSEEN_CLOSES`].
+pub(crate) const CLOSE_ENTRIES: [Probe; 3] = [
+    probe(Sys, CloseWrite, SyscallTracepoint, "sys_enter_close", "close"),
+    probe(Sys, CloseWrite, SyscallTracepoint, "sys_enter_dup2", "close"),
+    probe(Sys, CloseWrite, SyscallTracepoint, "sys_enter_dup3", "close"),
+];
+/// For the ladder.
+pub(crate) const UNSEEN_CLOSES: &str = "closes of files are seen at close, dup2 and dup3 alone: not at the end of a process, at \
+    exec, by close_range or io_uring, or of a file that is mapped or that another thread uses at that moment";
 
 /// Those of an object.
 pub(crate) fn of(object: Object) -> impl Iterator<Item = Probe> {
@@ -111,8 +124,12 @@ mod tests {
 
     #[test]
     fn every_kind_can_be_seen() {
-        let seen: BTreeSet<EventKind> =
-            PROBES.iter().map(|probe| probe.kind).chain(calls().map(|call| call.kind)).collect();
+        let seen: BTreeSet<EventKind> = PROBES
+            .iter()
+            .chain([&CLOSE])
+            .map(|probe| probe.kind)
+            .chain(calls().map(|call| call.kind))
+            .collect();
         // What the agent itself tells.
         let own = [EventKind::Gap, EventKind::Agent];
         let unseen: Vec<_> =

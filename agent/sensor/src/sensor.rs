@@ -2,6 +2,7 @@
 
 use crate::calls::{self, Calls};
 use crate::checks::{self, Checks};
+use crate::closes::Closes;
 use crate::config::{Config, RingBytes};
 use crate::counters::{Counters, KindCounters};
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
@@ -34,8 +35,11 @@ const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::
 /// Kinds of object `sys`, by their ring.
 fn sys_kinds(urgent: bool) -> Vec<EventKind> {
     let calls = call::TABLE.iter().filter(|spec| spec.group.is_bulk() != urgent).map(|spec| spec.kind);
-    let own: &[EventKind] =
-        if urgent { &[EventKind::Signal] } else { &[EventKind::Open, EventKind::Connect] };
+    let own: &[EventKind] = if urgent {
+        &[EventKind::Signal]
+    } else {
+        &[EventKind::Open, EventKind::Connect, EventKind::CloseWrite]
+    };
     own.iter().copied().chain(calls).collect()
 }
 
@@ -61,6 +65,7 @@ pub struct Sensor {
     net_hooks: Vec<Hook>,
     uring_hooks: Vec<Hook>,
     checks: Checks,
+    closes: Closes,
     signal_hooks: Vec<Hook>,
     syscall_rungs: SyscallRungs,
     opens: Opens,
@@ -101,6 +106,7 @@ impl Sensor {
         let rings = config.ring_bytes(cpus as u64, memory_bytes());
         let syscall_rungs = SyscallRungs::new(layout.has_sockets, config.trampolines);
         let uring_hooks = uring::hooks(&layout);
+        let closes = Closes::new(&layout);
         let mut sensor = Self {
             layout,
             base: None,
@@ -113,6 +119,7 @@ impl Sensor {
             net_hooks: rungs::of(Object::Net).map(Hook::of).collect(),
             uring_hooks,
             checks: Checks::new(),
+            closes,
             signal_hooks: rungs::of(Object::Sys)
                 .filter(|probe| probe.kind == EventKind::Signal)
                 .map(Hook::of)
@@ -162,6 +169,7 @@ impl Sensor {
         let calls = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
         let others = self.base_probes.iter_mut().chain(calls).chain(hooks.map(|hook| &mut hook.state));
         others.for_each(|probe| probe.set(ProbeStatus::Refused, lean::WHY));
+        self.closes.refuse(lean::WHY);
         let sizes = [("PROCESS", rings.process), ("BULK", rings.bulk)];
         match load::object(objects::LEAN, &self.layout, own_pid, &sizes) {
             Ok(object) => {
@@ -214,6 +222,7 @@ impl Sensor {
                 let hooks =
                     self.uring_hooks.iter_mut().chain(&mut self.signal_hooks).chain(&mut self.checks.hooks);
                 hooks.for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
+                self.closes.refuse(&why);
                 return Ok(());
             }
         };
@@ -316,6 +325,8 @@ impl Sensor {
             }
         }
         self.checks.detach_others(&mut sys.object, kinds);
+        let closes = kinds.contains(EventKind::CloseWrite);
+        self.closes.want(&mut sys.object, &mut self.syscall_rungs, btf, closes);
         let wanted = uring::wanted(kinds);
         if wanted && let Some(btf) = btf {
             uring::load(&mut self.uring_hooks, &mut sys.object, btf);
@@ -361,7 +372,9 @@ impl Sensor {
         let before = self.ladder();
         // The type information is long, so it is only there while probes are attached.
         let more = self.syscall_rungs.trampolines.may_work()
-            && (self.checks.lack(plan.kinds) || self.sys_probes.iter().any(|p| p.lacks(plan.kinds)))
+            && (self.checks.lack(plan.kinds)
+                || plan.kinds.contains(EventKind::CloseWrite) && self.closes.lacks_program()
+                || self.sys_probes.iter().any(|p| p.lacks(plan.kinds)))
             || uring::wanted(plan.kinds) && self.uring_hooks.iter().any(Hook::lacks_program)
             || plan.kinds.contains(EventKind::Signal) && self.signal_hooks.iter().any(Hook::lacks_program)
             || self.lean.is_some();
@@ -457,7 +470,7 @@ impl Sensor {
             .chain(&self.uring_hooks)
             .chain(&self.signal_hooks)
             .chain(&self.checks.hooks);
-        let hooks = hooks.map(|hook| &hook.state);
+        let hooks = hooks.map(|hook| &hook.state).chain(self.closes.states());
         self.lean_probes.iter().chain(&self.base_probes).chain(others).chain(hooks).cloned().collect()
     }
 
@@ -466,6 +479,7 @@ impl Sensor {
         // What comes through io_uring is of kinds that system calls report as well; checks tell of those.
         let calls = self.sys_probes.iter().map(|probe| &probe.state);
         let hooks = self.net_hooks.iter().chain(&self.signal_hooks).map(|hook| &hook.state);
+        let hooks = hooks.chain(self.closes.states());
         let process = self.lean_probes.iter().chain(&self.base_probes);
         let attached = process.chain(calls).chain(hooks).filter(|probe| probe.attached());
         attached.fold(KindSet::NONE, |kinds, probe| kinds.union(KindSet::of(&[probe.kind])))
@@ -538,6 +552,7 @@ impl Sensor {
     /// Stops all events. What is in the rings can still be read: see [`Rings::drain`].
     pub fn detach(&mut self) {
         self.sys_probes.iter_mut().for_each(SyscallProbe::close);
+        self.closes.close();
         for loaded in [&mut self.base, &mut self.sys, &mut self.net, &mut self.lean].into_iter().flatten() {
             for (_, program) in loaded.object.programs_mut() {
                 // A program that never was loaded says so; there is nothing to do about it.
@@ -556,6 +571,7 @@ impl Sensor {
         let hooks = (self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks))
             .chain(&mut self.checks.hooks)
             .map(|hook| &mut hook.state);
+        let hooks = hooks.chain(self.closes.states_mut());
         for probe in self.lean_probes.iter_mut().chain(&mut self.base_probes).chain(others).chain(hooks) {
             if probe.status == ProbeStatus::Attached {
                 probe.set(ProbeStatus::Unwanted, "detached");

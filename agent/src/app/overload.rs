@@ -34,7 +34,7 @@ impl Losses {
 }
 
 fn is_bulk(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Open | EventKind::Connect)
+    matches!(kind, EventKind::Open | EventKind::CloseWrite | EventKind::Connect)
         || call::find(kind).is_some_and(|spec| spec.group.is_bulk())
 }
 

@@ -107,6 +107,13 @@ fn of_what(kind: EventKind, plan: &KernelPlan) -> String {
             }
             text
         }
+        EventKind::CloseWrite => {
+            let names: Vec<String> = named(plan, OpenClass::CLOSE).collect();
+            match plan.opens.all.intersection(OpenClass::CLOSE).is_empty() {
+                true => format!("with {} on the path", names.join(", ")),
+                false => "every one".to_owned(),
+            }
+        }
         EventKind::Connect => match &plan.connect_ports {
             None => "every one".to_owned(),
             Some(ports) => {
@@ -125,12 +132,7 @@ fn of_what(kind: EventKind, plan: &KernelPlan) -> String {
                     (true, true) => {}
                 }
                 if wanted.named {
-                    let names = plan
-                        .opens
-                        .names
-                        .iter()
-                        .filter(|(_, class)| !class.intersection(OpenClass::CALL).is_empty());
-                    let names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();
+                    let names: Vec<String> = named(plan, OpenClass::CALL).collect();
                     parts.push(format!("with {} on a path", names.join(", ")));
                 }
                 if let Some(chosen) = wanted.chosen {
@@ -152,6 +154,12 @@ fn of_what(kind: EventKind, plan: &KernelPlan) -> String {
         EventKind::Exec | EventKind::Fork | EventKind::Exit => "every one, also without this rule".to_owned(),
         _ => "every one".to_owned(),
     }
+}
+
+/// Names of the plan that are wanted for this class.
+fn named(plan: &KernelPlan, class: OpenClass) -> impl Iterator<Item = String> {
+    let of_class = plan.opens.names.iter().filter(move |(_, wanted)| !wanted.intersection(class).is_empty());
+    of_class.map(|(name, _)| name.to_string())
 }
 
 fn classes(class: OpenClass) -> String {

@@ -126,6 +126,8 @@ pub struct Telemetry {
     pub signals: bool,
     /// Opens of files.
     pub opens: Opens,
+    /// Closes of files that were open for writing.
+    pub close_write: bool,
     /// Files made, removed, renamed and changed.
     pub files: bool,
     /// Sockets that are bound and listen, and those that become standard input or output.
@@ -153,6 +155,7 @@ impl Default for Telemetry {
             cgroup: false,
             signals: false,
             opens: Opens::Watched,
+            close_write: false,
             files: false,
             sockets: true,
             privilege: true,

@@ -141,6 +141,10 @@ wire! {
         pub nr_creat: u32,
         /// Number of the v1 hierarchy whose directories tell workloads apart; 0: the unified one.
         pub cgroup_hierarchy: u32,
+        /// Number of close(2).
+        pub nr_close: u32,
+        /// What the count of a file says that is held once: 1, and 0 where it is a `file_ref_t` (6.13).
+        pub held_once: u32,
     }
 
     /// The open filter's fixed part.
@@ -296,6 +300,8 @@ pub mod open_class {
     pub const WRITE_FAILED: u32 = 8;
     /// Another call on a path, as [`call_flag::NAMED_ONLY`](super::call_flag::NAMED_ONLY) asks.
     pub const CALL: u32 = 16;
+    /// No open: the last close of a file that was open for writing.
+    pub const CLOSE: u32 = 32;
 }
 
 /// The bit of the filter's bitmap for a name: its first 16 bytes, zero-padded, as two words in the

@@ -95,6 +95,7 @@ offsets! {
     file_inode = "file.f_inode";
     file_mode = "file.f_mode";
     file_private_data = "file.private_data";
+    file_count = "?file.f_count.counter|file.f_ref.refcnt.counter";
 
     dentry_parent = "dentry.d_parent";
     dentry_name_len = "dentry.d_name.len";
@@ -111,6 +112,7 @@ offsets! {
     inode_uid = "inode.i_uid.val";
     inode_gid = "inode.i_gid.val";
     inode_nlink = "inode.i_nlink";
+    inode_size = "inode.i_size";
     inode_sb = "inode.i_sb";
     inode_ctime_s = "inode.i_ctime.tv_sec|inode.__i_ctime.tv_sec|inode.i_ctime_sec";
     inode_ctime_ns = "inode.i_ctime.tv_nsec|inode.__i_ctime.tv_nsec|inode.i_ctime_nsec";

@@ -49,6 +49,8 @@ pub mod kind {
     pub const DNS_ANSWER: u8 = 115;
     /// [`Body::Signal`](super::Body::Signal).
     pub const SIGNAL: u8 = 116;
+    /// [`Body::Close`](super::Body::Close).
+    pub const CLOSE_WRITE: u8 = 117;
     /// Where opens for reading that were left out under overload are counted; no record has it.
     pub const OPEN_SAMPLED: u8 = 126;
     /// The same of connects.
@@ -72,7 +74,7 @@ pub mod header_flag {
     pub const CGROUP_V1: u32 = 1;
     /// Other threads or processes share the caller's memory (of a call).
     pub const SHARED_MEMORY: u32 = 2;
-    /// Seen at the return of the system call's function, not at the tracepoint of its exit.
+    /// Seen at a function of the kernel's, of a system call at the return of its own, not at a tracepoint.
     pub const FEXIT: u32 = 1 << 8;
     /// Seen without any read of kernel memory by a helper (object `lean`): paths lie as text, and what is not known is
     /// zero or empty.
@@ -113,6 +115,14 @@ pub mod open_bit {
     pub const FILE: u32 = 16;
     /// The base is known (it may be the root, which has no component).
     pub const BASE: u32 = 32;
+}
+
+/// Bits of [`CloseBody::bits`].
+pub mod close_bit {
+    /// The open that gave the file created it.
+    pub const CREATED: u32 = 1;
+    /// The path's front is missing.
+    pub const PATH_CUT: u32 = 2;
 }
 
 /// Bits of [`CallBody::bits`].
@@ -334,6 +344,22 @@ wire! {
         pub text_bytes: [u16; 4],
     }
 
+    /// A file that was open for writing was closed by the last that held it.
+    pub struct CloseBody {
+        /// The file.
+        pub inode: InodeFacts,
+        /// Its size.
+        pub size_bytes: u64,
+        /// O_* flags that it still has; those that only the open itself heeds are gone.
+        pub flags: u32,
+        /// Descriptor; -1: not known.
+        pub fd: i32,
+        /// See [`close_bit`].
+        pub bits: u32,
+        /// path, nothing.
+        pub text_bytes: [u16; 2],
+    }
+
     /// A socket.
     pub struct SocketFacts {
         /// AF_* family; 0: nothing is known.
@@ -507,6 +533,7 @@ const _: () = {
     assert!(size_of::<ForkBody>() == 16);
     assert!(size_of::<ExitBody>() == 56);
     assert!(size_of::<OpenBody>() == 96);
+    assert!(size_of::<CloseBody>() == 80);
     assert!(size_of::<SocketFacts>() == 48);
     assert!(size_of::<ConnectBody>() == 72);
     assert!(size_of::<CallBody>() == 184);
@@ -536,6 +563,13 @@ pub enum Body<'a> {
         body: OpenBody,
         /// argument, base, path, nothing.
         texts: [&'a [u8]; 4],
+    },
+    /// The close of a file.
+    Close {
+        /// Fixed part.
+        body: CloseBody,
+        /// path, nothing.
+        texts: [&'a [u8]; 2],
     },
     /// connect.
     Connect {
@@ -640,6 +674,10 @@ impl<'a> Record<'a> {
             kind::OPEN | kind::OPEN_APART..=kind::OPEN_LAST => {
                 let body = OpenBody::read(&mut reader).ok_or(Malformed::Short)?;
                 Body::Open { body, texts: texts(&mut reader, body.text_bytes)? }
+            }
+            kind::CLOSE_WRITE => {
+                let body = CloseBody::read(&mut reader).ok_or(Malformed::Short)?;
+                Body::Close { body, texts: texts(&mut reader, body.text_bytes)? }
             }
             kind::CONNECT => {
                 let body = ConnectBody::read(&mut reader).ok_or(Malformed::Short)?;

@@ -1,5 +1,5 @@
-//! Object `sys`: the ends of exactly those system calls that are wanted, each seen by the best probe that this kernel
-//! takes.
+//! Object `sys`: the ends of exactly those system calls that are wanted, and of files that were written to, each seen by
+//! the best probe that this kernel takes.
 #![no_std]
 #![no_main]
 
@@ -8,6 +8,8 @@ use aya_ebpf::maps::RingBuf;
 
 #[path = "../hooks/call.rs"]
 mod call;
+#[path = "../hooks/close.rs"]
+mod close;
 #[path = "../hooks/connect.rs"]
 mod connect;
 #[path = "../exit.rs"]

@@ -3,13 +3,16 @@
 use super::dentry::Location;
 use super::inode::Inode;
 use super::{Access, Probe, Typed};
-use crate::off;
+use crate::{off, setting};
+use hostward_abi::offsets::ABSENT;
 
 /// FMODE_CREATED, include/linux/fs.h.
 const CREATED: u32 = 0x10_0000;
 
 /// `__FMODE_EXEC`, FMODE_NOACCOUNT, include/linux/fs.h.
 const EXECUTE: u32 = 0x20;
+/// FMODE_WRITE, the same.
+const WRITE: u32 = 2;
 const NOACCOUNT: u32 = 0x2000_0000;
 
 /// An open file.
@@ -64,6 +67,24 @@ impl File {
     #[inline(always)]
     pub unsafe fn was_created(self) -> bool {
         Probe::load::<u32>(self.0, off!(file_mode)) & CREATED != 0
+    }
+
+    /// It is open for writing, and by a program: not by a file system below a file of its own.
+    #[inline(always)]
+    pub unsafe fn is_written<A: Access>(self) -> bool {
+        A::load::<u32>(self.0, off!(file_mode)) & (WRITE | NOACCOUNT) == WRITE
+    }
+
+    /// Whoever looks at it through the one descriptor holds it alone; false where the kernel does not tell.
+    #[inline(always)]
+    pub unsafe fn is_held_once<A: Access>(self) -> bool {
+        off!(file_count) != ABSENT && A::load::<u64>(self.0, off!(file_count)) == setting!(held_once) as u64
+    }
+
+    /// O_* flags.
+    #[inline(always)]
+    pub unsafe fn flags<A: Access>(self) -> u32 {
+        A::load(self.0, off!(file_flags))
     }
 
     #[inline(always)]

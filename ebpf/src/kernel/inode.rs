@@ -16,6 +16,18 @@ impl Inode {
         A::load(self.0, off!(inode_mode))
     }
 
+    /// A regular file.
+    #[inline(always)]
+    pub unsafe fn is_regular<A: Access>(self) -> bool {
+        self.mode::<A>() & 0o170_000 == 0o100_000
+    }
+
+    /// Size of the file, bytes.
+    #[inline(always)]
+    pub unsafe fn size<A: Access>(self) -> u64 {
+        A::load(self.0, off!(inode_size))
+    }
+
     /// In an overlay file system: whether the file lies in the writable layer.
     ///
     /// `struct ovl_inode` ends in `struct inode vfs_inode; struct dentry *__upperdentry; …`, fs/overlayfs/ovl_entry.h;

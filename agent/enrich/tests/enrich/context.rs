@@ -67,6 +67,21 @@ fn a_chain_of_forks_is_told_up_to_the_bound_and_no_further() {
 }
 
 #[test]
+fn what_the_end_of_a_process_closes_is_its_own() {
+    let mut enricher = enricher();
+    let (_, shell) = with_shell(&mut enricher);
+    let child = Proc::child_of(&shell, 11, 2 * STEP_NS);
+    event(&mut enricher, &child.fork());
+    let curl = Proc { path: "/usr/bin/curl".into(), ..child };
+    event(&mut enricher, &curl.exec(3 * STEP_NS));
+    assert_eq!(path(&event(&mut enricher, &curl.close_write(4 * STEP_NS))), "/usr/bin/curl");
+    event(&mut enricher, &curl.exit(5 * STEP_NS));
+    let last = event(&mut enricher, &curl.close_write(5 * STEP_NS + 1));
+    assert_eq!((path(&last).as_str(), lineage(&last)), ("/usr/bin/curl", vec![10, 1]));
+    assert!(matches!(&last.body, Body::CloseWrite(close) if close.size_bytes == 9));
+}
+
+#[test]
 fn late_records_are_told_as_of_their_time() {
     let mut enricher = enricher();
     let (_, shell) = with_shell(&mut enricher);

@@ -3,8 +3,8 @@
 use hostward_enrich::{Enricher, Fact, Input, Lookup, Output};
 use hostward_event::fact::SeedProcess;
 use hostward_event::raw::{
-    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawEvent, RawExec, RawOpen,
-    RawTask, Rung, Source, Usage,
+    Args, Credentials, Inode, OpenCall, RawBody, RawCgroup, RawCgroupChange, RawCloseWrite, RawEvent,
+    RawExec, RawOpen, RawTask, Rung, Source, Usage,
 };
 use hostward_event::{Event, Text};
 use std::sync::Arc;
@@ -110,6 +110,12 @@ impl Proc {
             shared_memory: false,
         };
         self.raw(at, RawBody::Open(Box::new(open)))
+    }
+
+    pub(crate) fn close_write(&self, at: u64) -> Input {
+        let close =
+            RawCloseWrite { fd: -1, flags: 1, path: "/x".into(), size_bytes: 9, ..RawCloseWrite::default() };
+        self.raw(at, RawBody::CloseWrite(Box::new(close)))
     }
 
     /// In the hierarchy of the process's own.

@@ -105,6 +105,15 @@ fn write_line(view: View<'_>, line: &mut Line) -> fmt::Result {
             line.text.push(' ');
             file(view, open, line)?;
         }
+        Body::CloseWrite(close) => {
+            line.ink(Ink::Blue, |out| out.write_str("close  "))?;
+            who(view, line)?;
+            line.text.push(' ');
+            shown(view, "file.path", close.path.as_bytes(), &mut line.text)?;
+            if view.shows("file.size") {
+                write!(line.text, " {} B", close.size_bytes)?;
+            }
+        }
         Body::Connect(connect) => {
             line.ink(Ink::Cyan, |out| out.write_str("connect"))?;
             line.text.push(' ');

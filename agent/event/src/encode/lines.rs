@@ -60,6 +60,7 @@ pub(super) fn name(view: View<'_>) -> String {
         (None, Body::Exit { .. }) => "Process ended",
         (None, Body::Open(open)) if open.created => "File created",
         (None, Body::Open(_)) => "File opened",
+        (None, Body::CloseWrite(_)) => "File closed that was open for writing",
         (None, Body::Connect(_)) => "Connection attempted",
         (None, Body::ConnectionEnd(_)) => "Connection ended",
         (None, Body::UdpSend(_)) => "UDP sent to a new address",

@@ -1,6 +1,6 @@
 //! Fields of the event itself and the rule that matched.
 
-use super::render::{connect, connection_name, open, open_name, raw_result};
+use super::render::{closed, connect, connection_name, open, open_name, raw_result};
 use super::{Arg, ArgKind, Field, Need, Type, Value, flags, spare};
 use crate::call::{self, Group};
 use crate::event::{Alert, Body};
@@ -76,7 +76,7 @@ fn category(event: &Event) -> Value<'_> {
     let own: &[&str] = &[match (group(event), event.kind()) {
         (Some(group), _) => group.category(),
         (None, EventKind::Exec | EventKind::Fork | EventKind::Exit | EventKind::Signal) => "process",
-        (None, EventKind::Open) => "file",
+        (None, EventKind::Open | EventKind::CloseWrite) => "file",
         (None, kind) if SOCKETS.contains(kind) => "network",
         (None, _) => "host",
     }];
@@ -96,6 +96,7 @@ fn types(event: &Event) -> Value<'_> {
         Body::Cgroup(change) => list(if change.removed { &["end"] } else { &["start"] }),
         Body::Open(open) if open.created => list(&["creation"]),
         Body::Open(_) => list(&["access"]),
+        Body::CloseWrite(_) => list(&["change"]),
         Body::Connect(_) => list(&["connection", "start"]),
         Body::ConnectionEnd(_) => list(&["connection", "end"]),
         Body::UdpSend(_) => list(&["connection", "start"]),
@@ -137,6 +138,9 @@ fn record_kind(event: &Event) -> &'static str {
 
 /// The file that an alert is about, the address, or the program: `hostward.response.object`.
 fn object(event: &Event) -> Value<'_> {
+    if let Some(close) = closed(event) {
+        return Value::some_text(&close.path);
+    }
     match (open(event), connect(event)) {
         (Some(open), _) => Value::Text(super::render::open_path(open)),
         (None, Some(connect)) => connection_name(connect).map_or(Value::Missing, Value::owned),
@@ -171,6 +175,15 @@ fn argument<'e>(event: &'e Event, key: &str) -> Value<'e> {
                 Value::Text(text)
             }
             "ino" => Value::shown(open.inode.ino),
+            _ => Value::Missing,
+        },
+        Body::CloseWrite(close) => match key {
+            "fd" if close.fd >= 0 => {
+                let number = format!("<f>{}=", close.fd);
+                Value::owned([number.as_bytes(), close.path.as_bytes()].concat())
+            }
+            "name" => Value::some_text(&close.path),
+            "flags" => Value::owned(flags::open_flags(close.flags, close.created)),
             _ => Value::Missing,
         },
         Body::Connect(connect) => match key {
@@ -218,6 +231,7 @@ fn stream<'e>(number: Option<u8>) -> Value<'e> {
 fn all_arguments(event: &Event) -> Value<'_> {
     let names: &[&str] = match event.kind() {
         EventKind::Open => &["fd", "dirfd", "name", "flags", "mode", "res"],
+        EventKind::CloseWrite => &["res", "fd", "name", "flags"],
         EventKind::Connect => &["res", "fd", "tuple"],
         EventKind::ConnectionEnd => &["res", "tuple"],
         EventKind::UdpSend | EventKind::DnsQuestion | EventKind::DnsAnswer => &["tuple"],
@@ -315,7 +329,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire(
         "event.action",
         Type::Text,
-        "exec, fork, end, open, creation, connection_attempted, gap, …",
+        "exec, fork, end, open, creation, close_write, connection_attempted, gap, …",
         |e, _| Value::text(action(e)),
     )
     .ocsf("metadata.event_code")
@@ -346,7 +360,7 @@ pub(super) const FIELDS: &[Field] = &[
             match (group(e), e.kind()) {
                 _ if e.alert.is_some() => "hostward.alert",
                 (Some(group), _) => group.dataset(),
-                (None, EventKind::Open) => "hostward.file",
+                (None, EventKind::Open | EventKind::CloseWrite) => "hostward.file",
                 (None, kind) if SOCKETS.contains(kind) => "hostward.network",
                 (None, EventKind::Gap | EventKind::Agent) => "hostward.agent",
                 (None, _) => "hostward.process",
@@ -436,7 +450,7 @@ pub(super) const FIELDS: &[Field] = &[
         match (group(e), e.kind()) {
             (Some(group), _) => group.published().into(),
             (None, EventKind::Exec | EventKind::Fork | EventKind::Exit) => "process".into(),
-            (None, EventKind::Open) => "file".into(),
+            (None, EventKind::Open | EventKind::CloseWrite) => "file".into(),
             (None, kind) if SOCKETS.contains(kind) => "net".into(),
             (None, _) => Value::Missing,
         }

@@ -1,18 +1,21 @@
-//! Fields of files: what was opened.
+//! Fields of files: what was opened, or closed.
 
 use super::call_fields::{self, called, descriptor, descriptor_name, descriptor_type};
 use super::render::{
-    connect, connection_name, directory, file_name, open, open_name, open_path, opens_for_exec,
+    closed, connect, connection_name, directory, file_name, open, open_name, open_path, opens_for_exec,
     opens_for_read, opens_for_write, part, type_char,
 };
 use super::{Field, KernelAtom, Type, Value, flags};
 use crate::call::{self, Group};
 use crate::event::Body;
-use crate::raw::{FileType, RawOpen};
+use crate::raw::{FileType, Inode, RawOpen};
 use crate::{Event, EventKind, KindSet};
 use std::borrow::Cow;
 
 const OPEN: KindSet = KindSet::of(&[EventKind::Open]);
+const CLOSE: KindSet = KindSet::of(&[EventKind::CloseWrite]);
+/// What tells a file, and how it is open.
+const HELD: KindSet = OPEN.union(CLOSE);
 /// They are parts or forms of one path.
 const PATH: &[&str] =
     &["file.path", "file.name", "file.directory", "file.extension", "hostward.file.argument"];
@@ -30,12 +33,13 @@ const NAME: &[&str] = &[
     "destination.address",
     "destination.port",
 ];
-const FD: KindSet = KindSet::of(&[EventKind::Open, EventKind::Connect, EventKind::ConnectionEnd])
+const FD: KindSet = KindSet::of(&[EventKind::Connect, EventKind::ConnectionEnd])
+    .union(HELD)
     .union(super::net_fields::UDP)
     .union(super::dns_fields::DNS)
     .union(call::that_tell(true));
-/// What has a path: opens, and changes of files.
-const FILE: KindSet = OPEN.union(call::of_group(Group::File));
+/// What has a path: opens, closes, and changes of files.
+const FILE: KindSet = HELD.union(call::of_group(Group::File));
 
 fn cow(text: Option<Cow<'_, [u8]>>) -> Value<'_> {
     text.map_or(Value::Missing, Value::Text)
@@ -49,6 +53,7 @@ fn opened(event: &Event) -> Option<&RawOpen> {
 fn name(event: &Event) -> Option<Cow<'_, [u8]>> {
     match (&event.body, connect(event)) {
         (Body::Open(open), _) => Some(open_name(open)),
+        (Body::CloseWrite(close), _) => Some(Cow::Borrowed(close.path.as_bytes())),
         (Body::Call(call), _) => descriptor_name(call),
         (_, Some(connect)) => connection_name(connect).map(Cow::Owned),
         (_, None) => None,
@@ -57,7 +62,12 @@ fn name(event: &Event) -> Option<Cow<'_, [u8]>> {
 
 /// None for an empty path of which nothing tells where it starts.
 fn path(event: &Event) -> Option<Cow<'_, [u8]>> {
-    open(event).map(open_path).or_else(|| call_fields::path(event)).filter(|path| !path.is_empty())
+    let close = || closed(event).map(|close| Cow::Borrowed(close.path.as_bytes()));
+    open(event)
+        .map(open_path)
+        .or_else(close)
+        .or_else(|| call_fields::path(event))
+        .filter(|path| !path.is_empty())
 }
 
 fn extension(path: &[u8]) -> Option<&[u8]> {
@@ -66,24 +76,47 @@ fn extension(path: &[u8]) -> Option<&[u8]> {
     name.get(dot + 1..).filter(|ext| !ext.is_empty())
 }
 
+/// `fd.name` of an open, or of the close of a file.
+fn held_name(event: &Event) -> Option<Cow<'_, [u8]>> {
+    let close = || closed(event).map(|close| Cow::Borrowed(close.path.as_bytes()));
+    open(event).map(open_name).or_else(close)
+}
+
+/// The file that was opened or closed.
+fn inode(event: &Event) -> Option<&Inode> {
+    opened(event).map(|open| &open.inode).or_else(|| closed(event).map(|close| &close.inode))
+}
+
+/// The same, where more than its type is known.
+fn known(event: &Event) -> Option<&Inode> {
+    inode(event).filter(|inode| inode.ino != 0)
+}
+
+/// O_* flags, and whether the file was created.
+fn how(event: &Event) -> Option<(u64, bool)> {
+    let close = || closed(event).map(|close| (close.flags, close.created));
+    open(event).map(|open| (open.flags, open.created)).or_else(close)
+}
+
 fn file_type(event: &Event) -> FileType {
-    opened(event).map_or(FileType::Unknown, |open| FileType::from_mode(open.inode.mode))
+    inode(event).map_or(FileType::Unknown, |inode| FileType::from_mode(inode.mode))
 }
 
 pub(super) const FIELDS: &[Field] = &[
     Field::new(
         "fd.name",
         Type::Text,
-        "path as the program gave it, made absolute; symbolic links not resolved. Sockets: cip:cport->sip:sport",
+        "path as the program gave it, made absolute, symbolic links not resolved; of a close the kernel's. Sockets: cip:cport->sip:sport",
         |e, _| cow(name(e)),
     )
     .on(FD)
     .shows(NAME)
     .kernel(KernelAtom::FilePath),
-    Field::new("fs.path.resolved", Type::Text, "path of the opened file as the kernel resolves it", |e, _| {
-        opened(e).map_or(Value::Missing, |open| Value::some_text(&open.path))
+    Field::new("fs.path.resolved", Type::Text, "path of the opened or closed file as the kernel resolves it", |e, _| {
+        let close = || closed(e).map(|close| &close.path);
+        opened(e).map(|open| &open.path).or_else(close).map_or(Value::Missing, Value::some_text)
     })
-    .on(OPEN)
+    .on(HELD)
     .shows(PATH)
     .kernel(KernelAtom::FilePath),
     Field::new("fd.nameraw", Type::Text, "path as the program gave it", |e, _| {
@@ -119,20 +152,22 @@ pub(super) const FIELDS: &[Field] = &[
     .ocsf("file.ext")
     .shows(PATH),
     Field::new("fd.directory", Type::Text, "directory of fd.name", |e, _| {
-        open(e).map_or(Value::Missing, |open| cow(part(open_name(open), directory)))
+        cow(held_name(e).and_then(|name| part(name, directory)))
     })
-    .on(OPEN)
+    .on(HELD)
     .shows(PATH)
     .kernel(KernelAtom::FilePath),
     Field::new("fd.filename", Type::Text, "last part of fd.name; missing when the open failed", |e, _| {
-        opened(e).map_or(Value::Missing, |open| cow(part(open_name(open), file_name)))
+        let name = held_name(e).filter(|_| inode(e).is_some());
+        cow(name.and_then(|name| part(name, file_name)))
     })
-    .on(OPEN)
+    .on(HELD)
     .shows(PATH)
     .kernel(KernelAtom::FileName),
     Field::new("fd.num", Type::Number, "descriptor; -1 when the open failed (evt.rawres has the errno)", |e, _| {
         match (&e.body, called(e)) {
             (Body::Open(open), _) => open.result.max(-1).into(),
+            (Body::CloseWrite(close), _) => Some(i64::from(close.fd)).filter(|fd| *fd >= 0).into(),
             (Body::Connect(connect), _) => Value::number(connect.fd),
             (_, Some((call, spec))) => descriptor(call, spec).map(|number| number.max(-1)).into(),
             _ => Value::Missing,
@@ -142,6 +177,9 @@ pub(super) const FIELDS: &[Field] = &[
     Field::new("fd.typechar", Type::Text, "f file, d directory, 4 IPv4, 6 IPv6, u unix socket, p pipe", |e, _| {
         if let Some((call, _)) = called(e) {
             return descriptor_type(call).into();
+        }
+        if closed(e).is_some() {
+            return type_char(file_type(e)).into();
         }
         match (open(e), connect(e)) {
             // Of a failed open nothing is known but that a file was meant.
@@ -158,7 +196,7 @@ pub(super) const FIELDS: &[Field] = &[
     .on(FD),
     Field::new("fd.type", Type::Text, "file, directory, ipv4, ipv6, unix, pipe", |e, _| {
         let file = called(e).and_then(|(call, _)| call.file.as_ref());
-        match (open(e).is_some() || file.is_some(), connect(e)) {
+        match (how(e).is_some() || file.is_some(), connect(e)) {
             (true, _) => match file.map_or_else(|| file_type(e), |file| FileType::from_mode(file.inode.mode)) {
                 FileType::Dir => "directory".into(),
                 FileType::Fifo => "pipe".into(),
@@ -176,24 +214,24 @@ pub(super) const FIELDS: &[Field] = &[
         }
     })
     .on(FD),
-    Field::new("evt.is_open_read", Type::Bool, "the open asks for reading", |e, _| {
-        open(e).map(opens_for_read).into()
+    Field::new("evt.is_open_read", Type::Bool, "the open asks for reading; the closed file was open for it", |e, _| {
+        how(e).map(|(flags, _)| opens_for_read(flags)).into()
     })
-    .on(OPEN)
+    .on(HELD)
     .kernel(KernelAtom::OpenRead),
-    Field::new("evt.is_open_write", Type::Bool, "the open asks for writing", |e, _| {
-        open(e).map(opens_for_write).into()
+    Field::new("evt.is_open_write", Type::Bool, "the open asks for writing; the closed file was open for it", |e, _| {
+        how(e).map(|(flags, _)| opens_for_write(flags)).into()
     })
-    .on(OPEN)
+    .on(HELD)
     .kernel(KernelAtom::OpenWrite),
     Field::new("evt.is_open_exec", Type::Bool, "the open may create an executable file", |e, _| {
         open(e).map(opens_for_exec).into()
     })
     .on(OPEN),
-    Field::new("evt.is_open_create", Type::Bool, "the open created the file", |e, _| {
-        open(e).map(|open| open.created).into()
+    Field::new("evt.is_open_create", Type::Bool, "the open created the file; of a close the one that gave it", |e, _| {
+        how(e).map(|(_, created)| created).into()
     })
-    .on(OPEN),
+    .on(HELD),
     Field::wire(
         "hostward.file.argument_may_differ",
         Type::Bool,
@@ -201,42 +239,47 @@ pub(super) const FIELDS: &[Field] = &[
         |e, _| open(e).filter(|open| open.shared_memory).map_or(Value::Missing, |_| true.into()),
     )
     .on(OPEN),
-    Field::wire("hostward.file.flags", Type::Text, "O_* flags of the open, joined by |", |e, _| {
-        open(e).map_or(Value::Missing, |open| Value::owned(flags::open_flags(open.flags, open.created)))
+    Field::wire("hostward.file.flags", Type::Text, "O_* flags of the open, or those that the closed file had, joined by |", |e, _| {
+        how(e).map_or(Value::Missing, |(flags, created)| Value::owned(flags::open_flags(flags, created)))
     })
-    .on(OPEN),
+    .on(HELD),
     Field::wire("file.inode", Type::Text, "inode number", |e, _| {
-        opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.ino.to_string()))
+        known(e).map_or(Value::Missing, |inode| Value::owned(inode.ino.to_string()))
     })
-    .on(OPEN)
+    .on(HELD)
     .ocsf("file.uid")
     .cef("fileId")
     .leef("fileInode"),
     Field::wire("file.device", Type::Text, "device that holds the file, major:minor", |e, _| {
-        opened(e).filter(|open| open.inode.ino != 0).map_or(Value::Missing, |open| {
-            Value::owned(format!("{}:{}", open.inode.dev >> 20, open.inode.dev & 0xf_ffff))
+        known(e).map_or(Value::Missing, |inode| {
+            Value::owned(format!("{}:{}", inode.dev >> 20, inode.dev & 0xf_ffff))
         })
     })
-    .on(OPEN),
+    .on(HELD),
     Field::wire("file.mode", Type::Text, "permission bits, octal", |e, _| {
-        opened(e).filter(|open| open.inode.ino != 0).map_or(Value::Missing, |open| {
-            Value::owned(format!("{:04o}", open.inode.mode & 0o7777))
-        })
+        known(e).map_or(Value::Missing, |inode| Value::owned(format!("{:04o}", inode.mode & 0o7777)))
     })
-    .on(OPEN)
+    .on(HELD)
     .cef("filePermission")
     .leef("fileMode"),
     Field::wire("file.type", Type::Text, "file, dir, char_device, …", |e, _| file_type(e).name().into())
-        .on(OPEN)
+        .on(HELD)
         .cef("fileType")
         .leef("fileType"),
     Field::wire("file.uid", Type::Text, "owner", |e, _| {
-        opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.uid.to_string()))
+        known(e).map_or(Value::Missing, |inode| Value::owned(inode.uid.to_string()))
     })
-    .on(OPEN)
+    .on(HELD)
     .ocsf("file.owner.uid"),
     Field::wire("file.gid", Type::Text, "group", |e, _| {
-        opened(e).filter(|o| o.inode.ino != 0).map_or(Value::Missing, |o| Value::owned(o.inode.gid.to_string()))
+        known(e).map_or(Value::Missing, |inode| Value::owned(inode.gid.to_string()))
     })
-    .on(OPEN),
+    .on(HELD),
+    Field::wire("file.size", Type::Number, "size of the closed file, bytes", |e, _| {
+        closed(e).map(|close| close.size_bytes).into()
+    })
+    .on(CLOSE)
+    .ocsf("file.size")
+    .cef("fsize")
+    .leef("fileSize"),
 ];

@@ -3,7 +3,9 @@
 use super::{Value, flags, spare};
 use crate::event::Body;
 use crate::process::Process;
-use crate::raw::{Args, Endpoint, FileType, OpenCall, RawConnect, RawConnectionEnd, RawDns, RawOpen};
+use crate::raw::{
+    Args, Endpoint, FileType, OpenCall, RawCloseWrite, RawConnect, RawConnectionEnd, RawDns, RawOpen,
+};
 use crate::{Event, EventKind};
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,6 +14,11 @@ use std::net::SocketAddr;
 /// The open of this event.
 pub(super) fn open(event: &Event) -> Option<&RawOpen> {
     if let Body::Open(open) = &event.body { Some(open) } else { None }
+}
+
+/// The close of this event.
+pub(super) fn closed(event: &Event) -> Option<&RawCloseWrite> {
+    if let Body::CloseWrite(close) = &event.body { Some(close) } else { None }
 }
 
 /// The socket of this event: of a connect, or of another call on one.
@@ -46,7 +53,7 @@ pub(super) fn event_type(event: &Event) -> &'static str {
         (_, EventKind::Fork) => "clone",
         (_, EventKind::Exit) => "procexit",
         (_, EventKind::Connect) => "connect",
-        (_, EventKind::ConnectionEnd) => "close",
+        (_, EventKind::ConnectionEnd | EventKind::CloseWrite) => "close",
         (Body::Cgroup(change), _) => {
             if change.removed {
                 "cgroup_rmdir"
@@ -66,20 +73,22 @@ pub(super) fn raw_result(event: &Event) -> Option<i64> {
         Body::Call(call) => Some(call.result),
         // The hook sits behind the point of no return: what is reported has succeeded.
         Body::Exec { .. } | Body::Fork | Body::Cgroup(_) | Body::ConnectionEnd(_) => Some(0),
+        // What the call gives says nothing of that: the file is closed in any case.
+        Body::CloseWrite(_) => Some(0),
         // These hooks sit before the end of the call.
         Body::UdpSend(_) | Body::Dns(_) | Body::Signal(_) => None,
         Body::Exit { .. } | Body::Gap(_) | Body::Agent(_) => None,
     }
 }
 
-/// True for an open that asks for writing. O_TRUNC alone does not make a file writable.
-pub(super) const fn opens_for_write(open: &RawOpen) -> bool {
-    matches!(open.flags & flags::O_ACCMODE, 1 | 2)
+/// True for flags of an open that asks for writing. O_TRUNC alone does not make a file writable.
+pub(super) const fn opens_for_write(open: u64) -> bool {
+    matches!(open & flags::O_ACCMODE, 1 | 2)
 }
 
-/// True for an open that asks for reading.
-pub(super) const fn opens_for_read(open: &RawOpen) -> bool {
-    matches!(open.flags & flags::O_ACCMODE, 0 | 2)
+/// True for flags of an open that asks for reading.
+pub(super) const fn opens_for_read(open: u64) -> bool {
+    matches!(open & flags::O_ACCMODE, 0 | 2)
 }
 
 /// True for an open that may create an executable file.

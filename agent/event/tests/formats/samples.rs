@@ -6,8 +6,8 @@ use hostward_event::process::{AgentFacts, CloudFacts, DomainTable, HostFacts, Pr
 use hostward_event::program::{Package, ProgramFacts};
 use hostward_event::raw::{
     Args, Credentials, DnsAnswer, DnsData, DnsMessage, DnsQuestion, Endpoint, FileType, Gap, Inode, Layer,
-    Namespaces, OpenCall, RawCall, RawCgroup, RawCgroupChange, RawConnect, RawConnectionEnd, RawDns, RawFile,
-    RawOpen, RawSignal, Rung, SignalFate, Source, Usage,
+    Namespaces, OpenCall, RawCall, RawCgroup, RawCgroupChange, RawCloseWrite, RawConnect, RawConnectionEnd,
+    RawDns, RawFile, RawOpen, RawSignal, Rung, SignalFate, Source, Usage,
 };
 use hostward_event::workload::{
     Container, ContainerFacts, ImageFacts, Mount, Owner, PodFacts, Source as Told, Workload,
@@ -262,6 +262,11 @@ pub(crate) fn open(arg: &[u8], path: &[u8], result: i64, created: bool) -> Body 
     }))
 }
 
+fn close_write(fd: i32, path: &[u8], created: bool) -> Body {
+    let (path, inode) = (Text::copy(path), inode(1234));
+    Body::CloseWrite(Box::new(RawCloseWrite { fd, flags: 1, path, inode, size_bytes: 4_711, created }))
+}
+
 fn connect(remote: Option<Endpoint>, local: Option<Endpoint>, family: u16, result: i64) -> Body {
     let (sock_type, protocol) = if family == 1 { (1, 0) } else { (1, 6) };
     Body::Connect(Box::new(RawConnect {
@@ -490,6 +495,8 @@ pub(crate) fn all() -> Vec<(String, Event)> {
         ("open_root", open(b"/", b"/", 3, false)),
         ("open_nothing", open(b"", b"", -2, false)),
         ("open_hostile", open(HOSTILE, HOSTILE, 3, true)),
+        ("close_write", close_write(-1, b"/srv/www/new.tar.gz", true)),
+        ("close_write_hostile", close_write(3, HOSTILE, false)),
         ("connect_ipv4", connect(ip("203.0.113.9:443"), ip("192.0.2.7:50000"), 2, 0)),
         ("connect_ipv6", connect(ip("[2001:db8::9]:53"), ip("[2001:db8::7]:50000"), 10, -115)),
         ("connect_mapped", connect(ip("[::ffff:203.0.113.9]:80"), None, 10, 0)),

@@ -9,7 +9,7 @@ use hostward_event::raw::OpenCall;
 use hostward_event::{Event, EventKind, KindSet, call};
 
 /// Names that mean a whole kind.
-const ALIASES: [(&str, EventKind); 18] = [
+const ALIASES: [(&str, EventKind); 19] = [
     ("execve", EventKind::Exec),
     ("execveat", EventKind::Exec),
     ("clone", EventKind::Fork),
@@ -20,7 +20,9 @@ const ALIASES: [(&str, EventKind); 18] = [
     ("exit", EventKind::Exit),
     ("exit_group", EventKind::Exit),
     ("connect", EventKind::Connect),
+    // Of files and of connections, as their fields tell.
     ("close", EventKind::ConnectionEnd),
+    ("close", EventKind::CloseWrite),
     ("udp_send", EventKind::UdpSend),
     ("dns_question", EventKind::DnsQuestion),
     ("dns_answer", EventKind::DnsAnswer),

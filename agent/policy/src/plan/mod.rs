@@ -12,10 +12,12 @@
 //! `fd.name startswith /etc/`, writing `/etc/resolv.conf` that links to `/run/x` is such a case.
 //! Rules on text can be walked round by symbolic links anyway; write `fs.path.resolved` where that
 //! matters. Opens that failed have no resolved path: there the kernel tests the text and the
-//! directory it starts in, and nothing is lost.
+//! directory it starts in, and nothing is lost. Of a close every path is the one that the kernel
+//! walks, so nothing is lost either.
 
 mod calls;
 mod cells;
+mod closes;
 mod connects;
 mod kills;
 mod names;
@@ -58,6 +60,7 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
     }
     plan.opens = cells.finish();
     calls::add(rules, &mut plan);
+    closes::add(rules, &mut plan);
     connects::add(rules, &mut plan);
     scopes::add(rules, &mut plan);
     plan

@@ -27,7 +27,7 @@ type Scopes = Vec<Scope>;
 /// Adds whose events the enabled rules want.
 pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
     let calls = call::TABLE.iter().filter(|spec: &&Spec| spec.group.is_bulk()).map(|spec| spec.kind);
-    let kinds = [EventKind::Open, EventKind::Connect].into_iter().chain(calls);
+    let kinds = [EventKind::Open, EventKind::CloseWrite, EventKind::Connect].into_iter().chain(calls);
     for kind in kinds.filter(|kind| plan.kinds.contains(*kind)) {
         let asking = rules.iter().filter(|rule| rule.enabled && rule.kinds().contains(kind));
         let scopes = asking.map(|rule| cover(rule.expr(), true, kind)).fold(Scopes::new(), or);

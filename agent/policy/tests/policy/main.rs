@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod closes;
+#[cfg(test)]
 mod conditions;
 #[cfg(test)]
 mod conformance;

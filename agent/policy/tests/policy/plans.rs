@@ -204,7 +204,7 @@ fn kernel_passes(plan: &OpenPlan, open: &RawOpen) -> bool {
 const NAMES: [&str; 9] =
     ["etc", "shadow", "usr", "bin", ".ssh", "id_rsa", "a_name_of_more_than_sixteen_bytes", "x", "proc"];
 
-fn path() -> impl Strategy<Value = String> {
+pub(crate) fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(NAMES.to_vec()), 1..4)
         .prop_map(|names| format!("/{}", names.join("/")))
 }
@@ -288,7 +288,7 @@ fn check() -> impl Strategy<Value = String> {
     ]
 }
 
-fn condition() -> impl Strategy<Value = String> {
+pub(crate) fn condition() -> impl Strategy<Value = String> {
     check().prop_recursive(4, 24, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("({})", parts.join(" and "))),

@@ -54,6 +54,8 @@ fn a_condition_becomes_alternatives_of_names_users_and_networks() {
     let both = plan_of(&both);
     assert_eq!(shown(&both, EventKind::Unlinkat), "uid:7");
     assert_eq!(shown(&both, EventKind::Open), "uid:7 | comm:x");
+    let close = plan_of(&rule("R", "evt.type = close and fd.typechar = f and proc.name in (sh, vi)"));
+    assert_eq!(shown(&close, EventKind::CloseWrite), "comm:sh comm:vi");
     // A rule of everyone ends it for its kinds alone.
     let more = format!(
         "{}{}",

@@ -2,7 +2,9 @@
 
 use hostward_event::event::{Body, Surroundings};
 use hostward_event::process::Process;
-use hostward_event::raw::{Args, Endpoint, FileType, Inode, OpenCall, RawConnect, RawOpen, Rung, Source};
+use hostward_event::raw::{
+    Args, Endpoint, FileType, Inode, OpenCall, RawCloseWrite, RawConnect, RawOpen, Rung, Source,
+};
 use hostward_event::workload::{Container, Workload};
 use hostward_event::{Event, EventId, Text};
 use hostward_policy::{Loaded, RuleFile, RuleSet};
@@ -103,6 +105,14 @@ pub(crate) fn open(path: &str, flags: u64) -> RawOpen {
 
 pub(crate) fn opens(process: Process, ancestors: &[&str], open: RawOpen) -> Event {
     event(process, ancestors, Body::Open(Box::new(open)))
+}
+
+/// The close of a regular file.
+pub(crate) fn closes(process: Process, path: &str, created: bool) -> Event {
+    let inode = Inode { ino: 42, mode: 0o100_644, nlink: 1, ..Inode::default() };
+    let close =
+        RawCloseWrite { fd: 3, flags: O_WRONLY, path: Text::from(path), inode, size_bytes: 9, created };
+    event(process, &[], Body::CloseWrite(Box::new(close)))
 }
 
 pub(crate) fn connects(process: Process, ancestors: &[&str], remote: &str) -> Event {

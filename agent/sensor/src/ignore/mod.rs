@@ -41,14 +41,14 @@ pub struct Ignore {
     pub uid: Vec<u32>,
     /// Paths in the unified hierarchy, for all below them as well, or names of units of the system's service manager.
     pub cgroup: Vec<String>,
-    /// Paths of files that were opened: `/a/b`, `/a/*`, `*.log`, or a file's name. Of opens that succeeded.
+    /// Paths of files: `/a/b`, `/a/*`, `*.log`, or a file's name. Of opens that succeeded, and of closes.
     pub path: Vec<String>,
     /// Networks or addresses that were connected to. Of connects that succeeded or are under way.
     pub destination: Vec<String>,
     /// Ports that were connected to, of the same.
     pub port: Vec<u16>,
-    /// Published names of system calls. Default: opens and connects where `path` or `destination` asks for them, else all
-    /// of files and sockets.
+    /// Published names of system calls. Default: opens and closes, or connects, where `path` or `destination` asks for them,
+    /// else all of files and sockets.
     pub events: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ impl Ignore {
         if self.name.is_empty() { (at + 1).to_string() } else { self.name.clone() }
     }
 
-    /// The keys that only an open, or only a connect, has.
+    /// The keys that only an open or close, or only a connect, has.
     const fn is_of_opens(&self) -> bool {
         !self.path.is_empty()
     }
@@ -77,15 +77,15 @@ impl Ignore {
     /// Rows of the programs' table that it is for.
     fn rows(&self) -> BTreeSet<u8> {
         if self.events.is_empty() {
-            let opens = OPENS.iter().map(|(_, call)| kind::of_open(*call));
+            let opens = with_path();
             let (connect, [opens_alone, connects_alone]) =
                 (kind::CONNECT, [self.is_of_opens(), self.is_of_connects()]);
             return match (opens_alone, connects_alone) {
-                (true, _) => opens.collect(),
+                (true, _) => opens,
                 (false, true) => BTreeSet::from([connect]),
                 (false, false) => {
                     let calls = call::TABLE.iter().filter(|spec| spec.group.is_bulk());
-                    opens.chain([connect]).chain(calls.map(|spec| spec.kind as u8)).collect()
+                    opens.into_iter().chain([connect]).chain(calls.map(|spec| spec.kind as u8)).collect()
                 }
             };
         }
@@ -150,9 +150,8 @@ impl Ignore {
             tell("path", "no event has a path and a destination; make two blocks".into());
         }
         let rows = self.rows();
-        let opens: BTreeSet<u8> = OPENS.iter().map(|(_, call)| kind::of_open(*call)).collect();
-        if self.is_of_opens() && !rows.is_subset(&opens) {
-            tell("events", "with path only open, openat, openat2 and creat".into());
+        if self.is_of_opens() && !rows.is_subset(&with_path()) {
+            tell("events", "with path only open, openat, openat2, creat and close".into());
         }
         if self.is_of_connects() && rows.iter().any(|row| *row != kind::CONNECT) {
             tell("events", "with destination or port only connect".into());
@@ -161,14 +160,21 @@ impl Ignore {
     }
 }
 
+/// Rows of what has one path, the kernel's.
+fn with_path() -> BTreeSet<u8> {
+    OPENS.iter().map(|(_, call)| kind::of_open(*call)).chain([kind::CLOSE_WRITE]).collect()
+}
+
 /// The programs' row for a published name; none for what is never ignored.
 fn row(name: &str) -> Option<u8> {
     let open = OPENS.iter().find(|(own, _)| *own == name).map(|(_, call)| kind::of_open(*call));
     let connect = (name == "connect").then_some(kind::CONNECT);
+    // Of connections it is the end, which is never ignored.
+    let close = (name == "close").then_some(kind::CLOSE_WRITE);
     // Starts of programs that failed are of processes.
     let calls = || call::TABLE.iter().filter(|spec| spec.group != Group::Exec);
     let call = || calls().find(|spec| spec.kind.name() == name).map(|spec| spec.kind as u8);
-    open.or(connect).or_else(call)
+    open.or(connect).or(close).or_else(call)
 }
 
 /// Every value that cannot be used.
@@ -242,7 +248,7 @@ mod tests {
         assert!(of_uid.contains(&kind::CONNECT) && of_uid.contains(&(EventKind::Unlinkat as u8)));
         assert!(!of_uid.contains(&kind::EXEC) && !of_uid.contains(&(EventKind::Setuid as u8)));
         assert_eq!(block(|b| b.port = vec![53]).rows(), BTreeSet::from([kind::CONNECT]));
-        assert_eq!(block(|b| b.path = list(&["/a"])).rows().len(), 4);
+        assert_eq!(block(|b| b.path = list(&["/a"])).rows().len(), 5, "opens and closes");
         let whole = block(|b| b.events = list(&["connect", "openat"]));
         assert_eq!(silenced(&[whole]), [(KindSet::of(&[EventKind::Connect]), "1".to_owned())]);
         let part = block(|b| (b.events, b.uid) = (list(&["connect"]), vec![1]));

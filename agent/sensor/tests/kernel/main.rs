@@ -4,6 +4,7 @@
 
 mod calls;
 mod catalogue;
+mod closes;
 mod common;
 mod cost;
 mod datagrams;
@@ -24,6 +25,7 @@ fn child() {
     if let Some(task) = common::task() {
         calls::child(&task);
         catalogue::child(&task);
+        closes::child_does(&task);
         datagrams::child(&task);
         ignored::child_does(&task);
         network::child(&task);

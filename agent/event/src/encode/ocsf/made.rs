@@ -27,7 +27,8 @@ const fn on(kinds: KindSet, path: &'static str, make: Make) -> Attribute {
     Attribute { path, kinds, leaf: Leaf::Made(make) }
 }
 
-const OPEN: KindSet = KindSet::of(&[EventKind::Open]).union(call::of_group(Group::File));
+const FILE: KindSet =
+    KindSet::of(&[EventKind::Open, EventKind::CloseWrite]).union(call::of_group(Group::File));
 const CONNECT: KindSet = KindSet::of(&[
     EventKind::Connect,
     EventKind::ConnectionEnd,
@@ -72,11 +73,11 @@ pub(super) const ATTRIBUTES: &[Attribute] = &[
     Attribute { path: "process.file.hashes", kinds: KindSet::ALL, leaf: Leaf::Raw(hashes) },
     all("process.parent_process.file.name", |v| file_name(v.named("process.parent.executable"))),
     all("process.parent_process.file.type_id", |v| known(v.named("process.parent.executable"), 1)),
-    on(OPEN, "file.name", |v| match v.named("file.name") {
+    on(FILE, "file.name", |v| match v.named("file.name") {
         Value::Missing => or(v.named("file.path"), "unknown"),
         name => name,
     }),
-    on(OPEN, "file.type_id", file_type),
+    on(FILE, "file.type_id", file_type),
     on(CONNECT, "dst_endpoint.name", endpoint_name),
     on(CONNECT, "connection_info.direction_id", |v| direction(v).into()),
     on(CONNECT, "connection_info.protocol_ver_id", |v| match v.named("network.type") {
@@ -106,6 +107,8 @@ fn activity(view: View<'_>) -> u32 {
         Body::Call(call) => call_activity(call),
         Body::Open(open) if open.created => 1,
         Body::Open(_) => 14,
+        // Update.
+        Body::CloseWrite(_) => 3,
         Body::Connect(connect) => match connect.result {
             0 | EINPROGRESS => 1,
             ECONNREFUSED => 5,

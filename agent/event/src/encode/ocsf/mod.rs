@@ -39,7 +39,7 @@ impl Class {
             Body::Exec { .. } | Body::Fork | Body::Exit { .. } | Body::Cgroup(_) | Body::Signal(_) => {
                 Self::Process
             }
-            Body::Open(_) => Self::File,
+            Body::Open(_) | Body::CloseWrite(_) => Self::File,
             Body::Connect(_) | Body::ConnectionEnd(_) | Body::UdpSend(_) | Body::Dns(_) => Self::Network,
             Body::Call(call) => match call::find(call.kind).map(|spec| spec.group) {
                 Some(Group::File) => Self::File,
