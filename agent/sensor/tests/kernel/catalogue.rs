@@ -1,7 +1,7 @@
 //! Every system call of the table, made by a child and compared with what the sensor tells.
 use crate::common::{Watch, argument, can_observe, everything};
 use hostward_event::call;
-use hostward_event::plan::{CallPlan, Chosen, KernelPlan, OpenClass};
+use hostward_event::plan::{CallPlan, Chosen, KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::{Endpoint, RawBody, RawCall, RawEvent};
 use hostward_event::{EventKind, KindSet, Text};
 use std::collections::BTreeSet;
@@ -42,7 +42,8 @@ fn every_call_of_the_table_is_told() {
     if !can_observe("every_call_of_the_table_is_told") {
         return;
     }
-    let watch = Watch::new(&everything());
+    // The opens of a busy host would leave the ring no room for what is looked for here.
+    let watch = Watch::new(&KernelPlan { opens: OpenPlan::default(), ..everything() });
     let place = tempfile::tempdir().unwrap();
     let (pid, said) = crate::common::run(crate::common::child("catalogue", &[place.path()]));
     watch.exited(pid);
@@ -67,7 +68,8 @@ fn every_call_of_the_table_is_told() {
             continue;
         }
         assert!(made.contains(name), "the test makes no {name}");
-        assert!(!calls(&watch, pid, spec.kind).is_empty(), "{name} was made and not told");
+        let lost = watch.lost(spec.kind);
+        assert!(!calls(&watch, pid, spec.kind).is_empty(), "{name} was made and not told; {lost} lost");
     }
 
     let at = |name: &str| text(&place.join(name));

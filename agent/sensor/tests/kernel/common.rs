@@ -1,8 +1,8 @@
 //! A sensor on the running kernel, and children that do things to be seen.
-use hostward_event::KindSet;
 use hostward_event::fact::Input;
 use hostward_event::plan::{KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::{Gap, RawBody, RawEvent, RawExec};
+use hostward_event::{EventKind, KindSet};
 use hostward_sensor::{Config, Sensor};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,6 +138,16 @@ impl Watch {
             _ => None,
         });
         raw.filter(|event| wanted(event)).cloned().collect()
+    }
+
+    /// How many events of this kind the ring had no room for, so far.
+    pub(crate) fn lost(&self, kind: EventKind) -> u64 {
+        let inputs = self.seen.inputs.lock().unwrap();
+        let gaps = inputs.iter().filter_map(|input| match input {
+            Input::Gap(gap) if gap.lost == kind => Some(gap.count),
+            _ => None,
+        });
+        gaps.sum()
     }
 
     /// Waits for the exit of `pid`, so that all that it did came before.
