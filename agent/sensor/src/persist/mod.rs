@@ -297,7 +297,7 @@ fn prepare(set: &Set) -> Result<bool, String> {
         set.remove()
             .map_err(|why| format!("{dir} cannot be removed: {why}; remove it by hand (rm -r {dir})"))?;
     }
-    std::fs::create_dir(&set.dir).map_err(|why| format!("{dir}: {why}"))?;
+    std::fs::create_dir(&set.dir).map_err(|why| ClaimError::Io { path: set.dir.clone(), why }.to_string())?;
     Ok(false)
 }
 
@@ -370,10 +370,9 @@ fn id(object: &Ebpf, name: &str) -> Option<u32> {
 /// What lies at the place of pins, as a sentence for a person; none when nothing does.
 pub fn pinned_at(config: &Config) -> Option<String> {
     let dir = config.persist_dir.display();
-    let sets = pins::sets(&config.persist_dir).len();
-    (sets > 0).then(|| {
+    (!pins::sets(&config.persist_dir).is_empty()).then(|| {
         format!(
-            "{dir} holds pinned programs ({sets} sets): they kill and collect while no agent runs; an agent takes \
+            "{dir} holds pinned programs: they kill and collect while no agent runs; an agent goes on with them or takes \
              them over at its start, and `rm -r {dir}` ends them"
         )
     })

@@ -373,3 +373,27 @@ fn a_second_agent_and_a_look_leave_pins_alone() {
     assert!(unpinned.unpinned().unwrap().contains("mount -t bpf"), "{:?}", unpinned.unpinned());
     assert!(!Path::new("/tmp/hw-persist-nowhere").exists());
 }
+
+/// Records of another version: what cannot be read is said, and goes.
+#[test]
+fn pins_of_a_version_that_cannot_be_read_are_replaced_and_said_to_be_lost() {
+    if !can_observe("pins_of_a_version_that_cannot_be_read_are_replaced_and_said_to_be_lost") {
+        return;
+    }
+    let (bpffs, directory) = (Bpffs::new(), tempfile::tempdir().unwrap());
+    let evil = evil(directory.path());
+    drop(Agent::new(&bpffs.config(), &killing(&evil)));
+    let foreign = bpffs.pins().join("base1-0-0123456789abcdef");
+    fs::rename(bpffs.set(), &foreign).unwrap();
+    trues(2);
+    assert_eq!(run(&evil).1, Some(9), "they go on by any name");
+    let mut agent = Agent::new(&bpffs.config(), &KernelPlan::default());
+    let troubles = std::mem::take(&mut agent.inherited.troubles);
+    assert!(troubles.len() == 1 && troubles[0].contains("cannot be read and is lost"), "{troubles:?}");
+    assert!(agent.inherited.inputs.is_empty() && !agent.inherited.goes_on);
+    assert_ne!(bpffs.set(), foreign);
+    assert_eq!(run(&evil).1, None, "the old programs are gone");
+    let pids = trues(2);
+    agent.exit_of(pids[1]);
+    whole(&pids, &agent.seen);
+}
