@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use hostward_tests::{Agent, Part, Record, Setup, child, lacks, wait};
 use rustix::process::Signal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -176,7 +176,9 @@ fn a_killed_agent_goes_on_killing_and_the_next_tells_what_happened() -> Result<(
     ensure!(agent.stop()?.success(), "{}", agent.log());
     ensure!(attack()?.signal.is_none() && mark.exists(), "the victim was killed by nobody");
 
-    let records = agent.feed().records()?;
+    // After a kill the file's sink may write lines again, each as it was; told twice by a sensor they would differ.
+    let (mut records, mut lines) = (agent.feed().records()?, BTreeSet::new());
+    records.retain(|record| lines.insert(record.0.to_string()));
     for pid in alone.iter().chain([&stopped]) {
         for action in ["fork", "exec", "end"] {
             let times = told(&records, *pid, action);
