@@ -255,6 +255,15 @@ fn pinned_programs_kill_and_collect_while_nobody_reads() {
     assert_eq!(run(&evil).1, None);
 }
 
+/// Raises a flag when it is dropped.
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Programs come and go while processes do: each event is told once.
 #[test]
 fn other_settings_take_the_programs_over_without_a_loss_or_a_repeat() {
@@ -275,10 +284,12 @@ fn other_settings_take_the_programs_over_without_a_loss_or_a_repeat() {
             }
             pids
         });
+        // Also when the test fails, or the load would go on for ever.
+        let ends = Raise(&stop);
         std::thread::sleep(Duration::from_millis(200));
         let larger = Config { process_ring_bytes: Some(1 << 21), ..bpffs.config() };
         let mut second = Agent::new(&larger, &KernelPlan::default());
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
         let pids = load.join().unwrap();
         assert_ne!(bpffs.set(), set, "the old set is gone, a new one is there");
         let inherited = std::mem::take(&mut second.inherited);
