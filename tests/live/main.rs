@@ -9,6 +9,7 @@ mod ignored;
 mod loss;
 mod network;
 mod overload;
+mod persist;
 mod processes;
 mod profiles;
 mod swap;

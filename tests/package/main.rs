@@ -1,7 +1,7 @@
 //! What is packaged, without installing it: the unit, the default configuration, the package's lists.
 
 use anyhow::{Result, ensure};
-use hostward_tests::{binary, child, need, place};
+use hostward_tests::{Part, binary, child, lacks, need, place};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
@@ -49,6 +49,26 @@ fn systemd_finds_no_fault_in_the_unit() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("hostward")).collect();
     ensure!(ours.is_empty(), "systemd-analyze: {}", ours.join("\n"));
+    Ok(())
+}
+
+/// Programs that outlive the agent do not outlive the package, but an upgrade.
+#[test]
+fn removal_ends_pinned_programs_and_an_upgrade_does_not() -> Result<()> {
+    if lacks(Part::Mount, "removal_ends_pinned_programs_and_an_upgrade_does_not") {
+        return Ok(());
+    }
+    let script = place::checkout().join("packaging/deb/postrm");
+    let steps = r#"set -e
+        mount -t bpf bpf /sys/fs/bpf
+        mkdir -p /sys/fs/bpf/hostward/set
+        sh "$0" upgrade
+        test -d /sys/fs/bpf/hostward/set
+        sh "$0" remove
+        test ! -e /sys/fs/bpf/hostward
+        test -d /sys/fs/bpf"#;
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", steps]).arg(&script).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

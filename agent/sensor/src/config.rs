@@ -4,6 +4,8 @@ use crate::budget;
 use crate::ignore::{self, Ignore};
 use crate::sampling::DegradeConfig;
 use serde::Deserialize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// Page size that ring sizes must be a multiple of; larger pages round up in the kernel.
 const PAGE_BYTES: u64 = 4096;
@@ -28,6 +30,11 @@ pub struct Config {
     pub network_ring_bytes: Option<u64>,
     /// See system calls at the return of their own functions where the kernel has trampolines, in place of tracepoints.
     pub trampolines: bool,
+    /// Programs that see processes and kill at exec stay in force when the agent ends; the next one reads what they
+    /// collected.
+    pub persist: bool,
+    /// Directory on a BPF file system where they are pinned, of this agent alone.
+    pub persist_dir: PathBuf,
     /// What the kernel leaves out before it costs anything, for rules as well.
     pub ignore: Vec<Ignore>,
     /// What is left out when there is too much.
@@ -42,6 +49,8 @@ impl Default for Config {
             bulk_ring_bytes: None,
             network_ring_bytes: None,
             trampolines: true,
+            persist: false,
+            persist_dir: "/sys/fs/bpf/hostward".into(),
             ignore: Vec::new(),
             degrade: DegradeConfig::default(),
         }
@@ -63,9 +72,16 @@ impl Config {
             .map(|(key, bytes)| {
                 format!("{key}: {bytes} is not a power of two from {PAGE_BYTES} to {RING_BYTES_MAX}")
             })
+            .chain(self.persist_problem())
             .chain(ignore::problems(&self.ignore))
             .chain(self.degrade.problems())
             .collect()
+    }
+
+    fn persist_problem(&self) -> Option<String> {
+        let dir = &self.persist_dir;
+        let good = dir.is_absolute() && !dir.as_os_str().as_bytes().contains(&0);
+        (!good).then(|| format!("persist_dir: {dir:?} is no absolute path"))
     }
 
     /// Sizes of the rings. They are the kernel's memory and, mapped, the agent's too, hence the ceilings.

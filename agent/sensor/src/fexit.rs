@@ -9,6 +9,7 @@
 //! object's jump is loaded, attached and let go again for function after function; the link keeps it alive.
 
 use crate::error::{chain, program_refusal};
+use crate::load::patiently;
 use aya::maps::ProgramArray;
 use aya::programs::fexit::FExitLink;
 use aya::programs::{FExit, ProgramError};
@@ -145,7 +146,7 @@ fn provide(
 ) -> Result<(), String> {
     let told = |why: ProgramError| program_refusal(&why);
     let own = fexit(object, work.body)?;
-    own.load(function, btf).map_err(told)?;
+    patiently(|| own.load(function, btf)).map_err(told)?;
     let count = own.info().ok().and_then(|info| info.verified_instruction_count());
     verified.extend(count.map(|count| (work.body, count)));
     let fd = own.fd().map_err(told)?.try_clone().map_err(|why| chain(&why))?;
@@ -159,7 +160,7 @@ fn provide(
 fn bound(object: &mut Ebpf, btf: &Btf, program: &str, function: &str) -> Result<Bound, String> {
     let told = |why: ProgramError| program_refusal(&why);
     let own = fexit(object, program)?;
-    own.load(function, btf).map_err(told)?;
+    patiently(|| own.load(function, btf)).map_err(told)?;
     let fd = own.fd().map_err(told)?.as_fd().try_clone_to_owned().map_err(|why| chain(&why))?;
     let link = own.attach().and_then(|link| own.take_link(link));
     // The link holds the program; without one it is to go.

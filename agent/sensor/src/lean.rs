@@ -12,6 +12,7 @@
 
 use crate::error::program_refusal;
 use crate::ladder::{ProbeState, ProbeStatus};
+use crate::load::patiently;
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};
 use hostward_abi::record::{Header, TEXT_BYTES_MAX};
@@ -55,15 +56,15 @@ pub(crate) fn attach(probes: &mut [ProbeState], object: &mut Ebpf, kinds: KindSe
 fn run(probe: &ProbeState, object: &mut Ebpf, btf: &Btf) -> Result<(), String> {
     let told = |why: ProgramError| program_refusal(&why);
     match object.program_mut(probe.program).ok_or("not in the object")? {
-        Program::BtfTracePoint(program) => {
-            program.load(&probe.hook, btf).and_then(|()| program.attach().map(drop)).map_err(told)
-        }
-        Program::FEntry(program) => {
-            program.load(&probe.hook, btf).and_then(|()| program.attach().map(drop)).map_err(told)
-        }
-        Program::FExit(program) => {
-            program.load(&probe.hook, btf).and_then(|()| program.attach().map(drop)).map_err(told)
-        }
+        Program::BtfTracePoint(program) => patiently(|| program.load(&probe.hook, btf))
+            .and_then(|()| program.attach().map(drop))
+            .map_err(told),
+        Program::FEntry(program) => patiently(|| program.load(&probe.hook, btf))
+            .and_then(|()| program.attach().map(drop))
+            .map_err(told),
+        Program::FExit(program) => patiently(|| program.load(&probe.hook, btf))
+            .and_then(|()| program.attach().map(drop))
+            .map_err(told),
         _ => Err("the object has another kind of program".to_owned()),
     }
 }

@@ -14,6 +14,8 @@
 //!    one: a process is in the list, or its fork is in the ring, or both.
 //! 5. [`Sensor::apply`] swaps the plan without detaching; [`Sensor::detach`] ends the stream, after
 //!    which [`Rings::drain`] gives the rest.
+//! 6. With [`Config::persist`] the programs of processes outlive all this: the next [`Sensor::load`] goes on with them, and
+//!    [`Sensor::inherited`] and [`Rings::drained`] tell what they kept. Their reader notes in [`Marks`] what it handled.
 //!
 //! Process events have a ring of their own, so that a flood of opens cannot blind the process table.
 //!
@@ -53,6 +55,7 @@ mod memory;
 mod misses;
 mod net;
 mod objects;
+mod persist;
 mod plan;
 mod ports;
 pub mod preflight;
@@ -72,7 +75,9 @@ pub use counters::KindCounters;
 pub use error::{ApplyError, LoadError, RingError, SeedError};
 pub use ignore::{Ignore, silenced};
 pub use ladder::{ProbeState, ProbeStatus, unobservable};
+pub use persist::{Inherited, Marks, pinned_at};
 pub use preflight::{Check, Level, Preflight};
+pub use reader::Drained;
 pub use rings::Rings;
 pub use sampling::{DegradeConfig, SampledClass};
 pub use sensor::Sensor;

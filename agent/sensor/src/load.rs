@@ -6,16 +6,19 @@ use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::rungs::{self, Call};
 use crate::tracepoint::{self, Tracepoints};
-use aya::programs::{ProgramError, TracePoint};
+use aya::programs::{BtfTracePoint, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use hostward_abi::maps::SLOTS_PER_CPU;
 use hostward_event::KindSet;
 use hostward_event::raw::Rung;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::MembarrierCommand;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 /// Creates the maps of an object and relocates its programs. `sizes`: maps with their entries.
 pub(crate) fn object(
@@ -23,6 +26,17 @@ pub(crate) fn object(
     layout: &Layout,
     agent_tgid: u32,
     sizes: &[(&str, u32)],
+) -> Result<Ebpf, EbpfError> {
+    pinned_object(bytes, layout, agent_tgid, sizes, &[])
+}
+
+/// As [`object`]; `pins`: maps that are taken from there, or made and pinned there.
+pub(crate) fn pinned_object(
+    bytes: &[u8],
+    layout: &Layout,
+    agent_tgid: u32,
+    sizes: &[(&str, u32)],
+    pins: &[(&str, PathBuf)],
 ) -> Result<Ebpf, EbpfError> {
     raise_memlock();
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
@@ -48,7 +62,25 @@ pub(crate) fn object(
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);
     }
+    for (map, path) in pins {
+        loader.map_pin_path(map, path.as_path());
+    }
     loader.load(bytes)
+}
+
+/// How long a load is tried again that signals interrupt.
+const INTERRUPTED: Duration = Duration::from_secs(2);
+
+/// Loads a program. The verifier gives up where a signal comes, and wants to be called again.
+pub(crate) fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let until = Instant::now() + INTERRUPTED;
+    loop {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {}
+            done => return done,
+        }
+    }
 }
 
 /// Before 5.11 map memory counts against RLIMIT_MEMLOCK.
@@ -63,16 +95,22 @@ fn raise_memlock() {
     });
 }
 
+/// Loads a scheduler tracepoint's program.
+pub(crate) fn scheduler<'a>(
+    object: &'a mut Ebpf,
+    btf: &Btf,
+    probe: &ProbeState,
+) -> Result<&'a mut BtfTracePoint, String> {
+    let program = object.program_mut(probe.program).ok_or("not in the object".to_owned())?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(|why| program_refusal(&why))?;
+    patiently(|| program.load(&probe.hook, btf)).map_err(|why| program_refusal(&why))?;
+    Ok(program)
+}
+
 /// Loads and attaches a scheduler tracepoint's program.
 pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, probe: &mut ProbeState) {
-    let outcome = (|| {
-        let program = object.program_mut(probe.program).ok_or("not in the object".to_owned())?;
-        let told = |why: &ProgramError| program_refusal(why);
-        let program: &mut aya::programs::BtfTracePoint = program.try_into().map_err(|why| told(&why))?;
-        program.load(&probe.hook, btf).map_err(|why| told(&why))?;
-        program.attach().map_err(|why| told(&why))
-    })();
-    match outcome {
+    let attach = |program: &mut BtfTracePoint| program.attach().map_err(|why| program_refusal(&why));
+    match scheduler(object, btf, probe).and_then(attach) {
         Ok(_) => probe.set(ProbeStatus::Attached, ""),
         Err(why) => probe.set(ProbeStatus::Refused, &why),
     }
@@ -191,8 +229,15 @@ impl SyscallRungs {
         let own = object.program_mut(program).ok_or("not in the object")?;
         let told = |why: ProgramError| program_refusal(&why);
         let own: &mut TracePoint = own.try_into().map_err(told)?;
-        self.tracepoints.entry(program).or_insert_with(|| own.load().map_err(told)).clone()?;
+        self.tracepoints.entry(program).or_insert_with(|| patiently(|| own.load()).map_err(told)).clone()?;
         let fd = own.fd().map_err(told)?;
         tracepoint::attach(fd.as_fd(), id).map_err(|why| format!("cannot attach: {why}"))
     }
+}
+
+/// Waits for programs that were just detached and still are in the middle of an event, of which the number is taken and
+/// the record not yet there: they run in a read side of RCU, for whose end this call waits. A kernel without it is not
+/// waited for.
+pub(crate) fn settle() {
+    let _ = rustix::thread::membarrier(MembarrierCommand::Global);
 }

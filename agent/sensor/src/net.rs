@@ -6,6 +6,7 @@
 use crate::cgroup;
 use crate::error::program_refusal;
 use crate::ladder::{ProbeState, ProbeStatus};
+use crate::load::patiently;
 use crate::rungs::{self, Object, Probe};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
@@ -50,11 +51,12 @@ impl Hook {
     pub(crate) fn load(&mut self, object: &mut Ebpf, btf: &Btf) {
         let loaded = match program(&self.state, object) {
             Ok(Program::BtfTracePoint(program)) => {
-                let done = program.load(&self.state.hook, btf).map_err(|why| program_refusal(&why));
+                let done =
+                    patiently(|| program.load(&self.state.hook, btf)).map_err(|why| program_refusal(&why));
                 self.loaded = done.is_ok();
                 done
             }
-            Ok(Program::FEntry(program)) => match program.load(&self.state.hook, btf) {
+            Ok(Program::FEntry(program)) => match patiently(|| program.load(&self.state.hook, btf)) {
                 // A kernel that is built without it.
                 Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => {
                     self.state.set(ProbeStatus::Missing, "this kernel has no such function");
@@ -110,14 +112,14 @@ impl Hook {
             Program::CgroupSockAddr(program) => {
                 let root = root()?;
                 if load {
-                    program.load().map_err(told)?;
+                    patiently(|| program.load()).map_err(told)?;
                 }
                 program.attach(root, mode).map(Link::Address).map_err(told)
             }
             Program::CgroupSkb(program) => {
                 let root = root()?;
                 if load {
-                    program.load().map_err(told)?;
+                    patiently(|| program.load()).map_err(told)?;
                 }
                 let way = match self.state.kind {
                     EventKind::DnsQuestion => CgroupSkbAttachType::Egress,

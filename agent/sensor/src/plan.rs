@@ -122,6 +122,22 @@ impl Kills {
         }
         kills
     }
+
+    /// What lies in the maps of programs that another agent has loaded.
+    pub(crate) fn in_force(object: &Ebpf) -> Result<Self, ApplyError> {
+        Ok(Self {
+            paths: keys(object, "KILL_PATHS")?,
+            comms: keys(object, "KILL_COMMS")?,
+            left_out: Vec::new(),
+        })
+    }
+}
+
+fn keys<const N: usize>(object: &Ebpf, name: &'static str) -> Result<BTreeSet<[u8; N]>, ApplyError> {
+    let absent = || ApplyError { map: name, cause: MapError::InvalidName { name: name.to_owned() } };
+    let set: HashMap<&MapData, [u8; N], u8> =
+        HashMap::try_from(object.map(name).ok_or_else(absent)?).map_err(failed(name))?;
+    set.keys().collect::<Result<_, _>>().map_err(failed(name))
 }
 
 fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {

@@ -30,6 +30,58 @@ const GRACE: Duration = Duration::from_millis(20);
 /// What one CPU's kind had settled when the counters were read; with the kind that the records have.
 type Settled = Vec<(EventKind, u8, u16, u64)>;
 
+/// What programs collected while no agent read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Events.
+    pub events: u64,
+    /// Of those that had no room, or were in the hands of an agent that was killed: how many.
+    pub lost: u64,
+    /// CLOCK_BOOTTIME in ns of the first event; 0: there was none.
+    pub first_boot_ns: u64,
+    /// Of the last.
+    pub last_boot_ns: u64,
+}
+
+impl Drained {
+    fn count(&mut self, input: &Input) {
+        match input {
+            Input::Raw(raw) => {
+                let at_ns = raw.source.boot_ns;
+                self.first_boot_ns = if self.events == 0 { at_ns } else { self.first_boot_ns.min(at_ns) };
+                self.last_boot_ns = self.last_boot_ns.max(at_ns);
+                self.events += 1;
+            }
+            Input::Gap(gap) => self.lost += gap.count,
+            _ => {}
+        }
+    }
+
+    /// With what lay in another ring.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let first_boot_ns = match (self.events, other.events) {
+            (_, 0) => self.first_boot_ns,
+            (0, _) => other.first_boot_ns,
+            _ => self.first_boot_ns.min(other.first_boot_ns),
+        };
+        Self {
+            events: self.events + other.events,
+            lost: self.lost + other.lost,
+            first_boot_ns,
+            last_boot_ns: self.last_boot_ns.max(other.last_boot_ns),
+        }
+    }
+}
+
+/// What lay in the ring when the reader came.
+struct Backlog {
+    /// Where the ring's end was.
+    end: usize,
+    so_far: Drained,
+    done: bool,
+}
+
 /// Reads one ring.
 pub(crate) struct RingReader {
     name: &'static str,
@@ -43,12 +95,50 @@ pub(crate) struct RingReader {
     /// Counters that are compared once the consumer is here.
     pending: Option<(usize, Settled)>,
     malformed: u64,
+    /// Of a ring that somebody else read before.
+    backlog: Option<Backlog>,
+    /// The programs go on when the agent ends.
+    stays: bool,
 }
 
 impl RingReader {
     pub(crate) fn new(name: &'static str, rung: Rung, ring: Ring, counters: Counters) -> Self {
         let (sequences, checked) = (Sequences::default(), Instant::now());
-        Self { name, rung, ring, counters, sequences, hot: false, checked, pending: None, malformed: 0 }
+        Self {
+            name,
+            rung,
+            ring,
+            counters,
+            sequences,
+            hot: false,
+            checked,
+            pending: None,
+            malformed: 0,
+            backlog: None,
+            stays: false,
+        }
+    }
+
+    /// Goes on where another reader was: these numbers are to be expected next.
+    ///
+    /// # Errors
+    /// [`RingError`] when the counters cannot be read.
+    pub(crate) fn resume(&mut self, sequences: Sequences) -> Result<(), RingError> {
+        self.sequences = sequences;
+        self.begin_check()?;
+        let end = self.pending.as_ref().map(|(end, _)| *end);
+        self.backlog = end.map(|end| Backlog { end, so_far: Drained::default(), done: false });
+        Ok(())
+    }
+
+    /// The programs go on when the agent ends, so there is no last record.
+    pub(crate) const fn stay(&mut self) {
+        self.stays = true;
+    }
+
+    /// What lay in the ring when the reader came, once all of it is read. Told once.
+    pub(crate) fn drained(&mut self) -> Option<Drained> {
+        self.backlog.take_if(|backlog| backlog.done).map(|backlog| backlog.so_far)
     }
 
     /// Records that were none. Not zero means a defect.
@@ -80,11 +170,14 @@ impl RingReader {
     }
 
     /// Hands over what is left, after the programs were detached: to the last record and the last
-    /// loss.
+    /// loss. Of those that stay: what is there now.
     ///
     /// # Errors
     /// As [`Self::round`].
     pub(crate) fn drain(&mut self, sink: &mut dyn FnMut(Input)) -> Result<usize, RingError> {
+        if self.stays {
+            return self.catch_up(sink);
+        }
         std::thread::sleep(GRACE);
         let mut all = 0;
         loop {
@@ -97,6 +190,20 @@ impl RingReader {
         }
     }
 
+    /// Reads up to where the ring's end is now.
+    fn catch_up(&mut self, sink: &mut dyn FnMut(Input)) -> Result<usize, RingError> {
+        self.begin_check()?;
+        let mut all = 0;
+        let until = Instant::now() + GRACE;
+        loop {
+            let taken = self.take(sink)?;
+            all += taken + self.finish_check(sink);
+            if self.pending.is_none() || taken == 0 && Instant::now() >= until {
+                return Ok(all);
+            }
+        }
+    }
+
     fn take(&mut self, sink: &mut dyn FnMut(Input)) -> Result<usize, RingError> {
         let mut given = 0;
         for _ in 0..BATCH {
@@ -104,7 +211,22 @@ impl RingReader {
             if !self.ring.take(&mut record)? {
                 break;
             }
-            given += self.decode(Bytes::from(record), sink);
+            let record = Bytes::from(record);
+            given += match self.backlog.take_if(|backlog| !backlog.done) {
+                None => self.decode(record, sink),
+                Some(mut backlog) => {
+                    let within = self.ring.consumed().wrapping_sub(backlog.end).cast_signed() <= 0;
+                    let given = self.decode(record, &mut |input| {
+                        // A hole shows at the next record, which may have come later.
+                        if within || matches!(input, Input::Gap(_)) {
+                            backlog.so_far.count(&input);
+                        }
+                        sink(input);
+                    });
+                    self.backlog = Some(backlog);
+                    given
+                }
+            };
         }
         Ok(given)
     }
@@ -167,11 +289,20 @@ impl RingReader {
         };
         let now_ns = boot_ns();
         let mut given = 0;
+        let mut backlog = self.backlog.as_mut().filter(|backlog| !backlog.done);
         for (kind, row, cpu, settled) in settled {
             if let Some(lost) = self.sequences.settled(row, cpu, settled) {
-                sink(Input::Gap(gap(kind, row, cpu, lost, now_ns)));
+                let gap = Input::Gap(gap(kind, row, cpu, lost, now_ns));
+                if let Some(backlog) = &mut backlog {
+                    backlog.so_far.count(&gap);
+                }
+                sink(gap);
                 given += 1;
             }
+        }
+        // The first look is at what was there when the reader came.
+        if let Some(backlog) = backlog {
+            backlog.done = true;
         }
         given
     }

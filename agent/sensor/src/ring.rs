@@ -22,17 +22,28 @@ const HEADER_BYTES: usize = 8;
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 
-struct Mapping {
+/// Memory that is shared with the kernel.
+pub(crate) struct Mapping {
     start: NonNull<c_void>,
     bytes: usize,
 }
 
 impl Mapping {
-    fn new(fd: BorrowedFd<'_>, protection: ProtFlags, offset: usize, bytes: usize) -> io::Result<Self> {
+    pub(crate) fn new(
+        fd: BorrowedFd<'_>,
+        protection: ProtFlags,
+        offset: usize,
+        bytes: usize,
+    ) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice aliases nothing of ours.
         let start = unsafe { mmap(ptr::null_mut(), bytes, protection, MapFlags::SHARED, fd, offset as u64)? };
         let start = NonNull::new(start).ok_or_else(|| io::Error::other("mapped at null"))?;
         Ok(Self { start, bytes })
+    }
+
+    /// Its first byte, page-aligned.
+    pub(crate) const fn start(&self) -> NonNull<c_void> {
+        self.start
     }
 }
 

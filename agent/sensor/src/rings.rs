@@ -25,7 +25,8 @@
 use crate::clock::boot_ns;
 use crate::error::RingError;
 use crate::ignore::Cgroups;
-use crate::reader::RingReader;
+use crate::persist::Overlap;
+use crate::reader::{Drained, RingReader};
 use hostward_event::fact::Input;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::Duration;
@@ -45,6 +46,10 @@ pub struct Rings {
     young: Vec<Input>,
     /// Told of cgroups before anything else is.
     ignored: Option<Cgroups>,
+    /// Process events that others have told already.
+    overlap: Option<Overlap>,
+    /// Read and not yet handed over.
+    drained: Option<Drained>,
 }
 
 impl Rings {
@@ -52,8 +57,18 @@ impl Rings {
         process: Option<RingReader>,
         others: Vec<RingReader>,
         ignored: Option<Cgroups>,
+        overlap: Option<Overlap>,
     ) -> Self {
-        Self { process, others, young: Vec::new(), ignored }
+        Self { process, others, young: Vec::new(), ignored, overlap, drained: None }
+    }
+
+    /// What a ring that outlived another agent held, once all of it was handed over. Told once.
+    pub fn drained(&mut self) -> Option<Drained> {
+        let process = &mut self.process;
+        self.drained = self.drained.or_else(|| process.as_mut().and_then(RingReader::drained));
+        // What is young was read and not handed over.
+        let young = &self.young;
+        self.drained.take_if(|drained| young.iter().all(|input| time_ns(input) > drained.last_boot_ns))
     }
 
     /// Waits until something is there, at most `timeout`, and appends it to `inputs` in the order of
@@ -77,7 +92,9 @@ impl Rings {
                 if let (Some(ignored), Input::Raw(event)) = (&mut self.ignored, &input) {
                     ignored.heed(event);
                 }
-                self.young.push(input);
+                if !told_already(&mut self.overlap, &input) {
+                    self.young.push(input);
+                }
             });
             match emptied {
                 Ok(true) => {}
@@ -105,8 +122,14 @@ impl Rings {
         let start = inputs.len();
         inputs.append(&mut self.young);
         let mut result = Ok(());
+        let overlap = &mut self.overlap;
         for reader in self.process.iter_mut().chain(&mut self.others) {
-            result = result.and(reader.drain(&mut |input| inputs.push(input)).map(drop));
+            let read = reader.drain(&mut |input| {
+                if !told_already(overlap, &input) {
+                    inputs.push(input);
+                }
+            });
+            result = result.and(read.map(drop));
         }
         inputs.get_mut(start..).unwrap_or_default().sort_by_key(time_ns);
         result
@@ -133,6 +156,16 @@ impl Rings {
             Err(errno) => Err(RingError::Wait(errno.into())),
         }
     }
+}
+
+/// The programs that were there before have told it. Forgets them when their time is over.
+fn told_already(overlap: &mut Option<Overlap>, input: &Input) -> bool {
+    let (Some(both), Input::Raw(event)) = (overlap.as_mut(), input) else { return false };
+    if both.is_over(event.source.boot_ns) {
+        *overlap = None;
+        return false;
+    }
+    both.has(event)
 }
 
 /// When it happened, CLOCK_BOOTTIME ns.

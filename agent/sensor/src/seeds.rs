@@ -67,7 +67,7 @@ fn iterator(layout: &Layout, btf: &Btf, program: &str) -> Result<File, SeedError
     let program =
         object.program_mut(program).ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;
     let program: &mut Iter = program.try_into().map_err(|why| refused(&why))?;
-    program.load("task", btf).map_err(|why| refused(&why))?;
+    load::patiently(|| program.load("task", btf)).map_err(|why| refused(&why))?;
     let link = program.attach().and_then(|link| program.take_link(link)).map_err(|why| refused(&why))?;
     link.into_file().map_err(|why| SeedError::Refused(chain(&why)))
 }

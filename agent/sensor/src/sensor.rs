@@ -2,6 +2,7 @@
 
 use crate::calls::{self, Calls};
 use crate::checks::{self, Checks};
+use crate::clock::boot_ns;
 use crate::closes::Closes;
 use crate::config::{Config, RingBytes};
 use crate::counters::{Counters, KindCounters};
@@ -11,6 +12,7 @@ use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::load::{self, SyscallProbe, SyscallRungs};
 use crate::net::Hook;
+use crate::persist::{Inherited, Marks, Persist};
 use crate::plan::{self, Kills, Opens};
 use crate::ports::{self, Ports};
 use crate::preflight::Privileges;
@@ -77,15 +79,29 @@ pub struct Sensor {
     wanted: InForce,
     notes: Vec<String>,
     kernel_bytes: u64,
+    persist: Persist,
 }
 
 impl Sensor {
     /// Loads the programs, puts `plan` in force and attaches. Each object degrades alone: what did
-    /// not work is in [`Self::ladder`] and was logged once.
+    /// not work is in [`Self::ladder`] and was logged once. Goes on with what an agent before this one has pinned, or
+    /// takes it over: see [`Self::inherited`].
     ///
     /// # Errors
     /// [`LoadError`] when nothing at all is observed.
     pub fn load(config: &Config, plan: &KernelPlan) -> Result<Self, LoadError> {
+        Self::with(config, plan, true)
+    }
+
+    /// As [`Self::load`] for a look at what works: nothing is pinned, and what is pinned is left alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_apart(config: &Config, plan: &KernelPlan) -> Result<Self, LoadError> {
+        Self::with(config, plan, false)
+    }
+
+    fn with(config: &Config, plan: &KernelPlan, heed_pins: bool) -> Result<Self, LoadError> {
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(LoadError::Config(problem));
         }
@@ -134,17 +150,24 @@ impl Sensor {
             wanted: InForce::default(),
             notes,
             kernel_bytes: 0,
+            persist: if heed_pins { Persist::claim(config) } else { Persist::default() },
         };
         if preflight::forbids_reads() {
+            if config.persist && heed_pins {
+                sensor
+                    .persist
+                    .give_up("the reduced sensor for lockdown=confidentiality is not pinned".into());
+            }
             sensor.load_lean(rings, own_pid)?;
         } else {
-            sensor.load_base(rings.process, own_pid)?;
+            sensor.load_base(config, rings.process, own_pid)?;
             sensor.load_sys(rings, own_pid)?;
             sensor.load_net(rings.network, own_pid, &btf)?;
         }
         sensor.ignore().map_err(|cause| LoadError::Map { map: "IGNORE", cause })?;
         sensor.attach_checks(plan.kinds, Some(&btf));
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
+        let attached_ns = boot_ns();
         sensor.attach_base(&btf);
         sensor.scan_ignored_cgroups();
         sensor.attach_sys(plan.kinds, Some(&btf));
@@ -152,7 +175,10 @@ impl Sensor {
         sensor.attach_lean(plan.kinds, Some(&btf));
         drop(btf);
         memory::give_back();
-        sensor.kernel_bytes = sensor.objects().map(|loaded| budget::of(&loaded.object)).sum();
+        // Only once all that takes its place is attached.
+        sensor.persist.take_over(attached_ns);
+        let maps: u64 = sensor.objects().map(|loaded| budget::of(&loaded.object)).sum();
+        sensor.kernel_bytes = maps + sensor.persist.kernel_bytes();
         sensor.report()?;
         Ok(sensor)
     }
@@ -198,18 +224,38 @@ impl Sensor {
         [&self.base, &self.sys, &self.net, &self.lean].into_iter().flatten()
     }
 
-    fn load_base(&mut self, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
-        match load::object(objects::BASE, &self.layout, own_pid, &[("PROCESS", ring_bytes)]) {
-            Ok(object) => {
-                let ring = ("PROCESS", "process", ring_bytes, BASE_KINDS.to_vec());
-                self.base = Some(Loaded::new(object, vec![ring], Rung::BtfTracepoint)?);
+    fn load_base(&mut self, config: &Config, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
+        if self.persist.begin(config, &self.layout, ring_bytes) {
+            match self.load_pinned_base(ring_bytes) {
+                Ok(base) => {
+                    self.base = Some(base);
+                    return Ok(());
+                }
+                Err(why) => self.persist.give_up(why),
             }
+        }
+        match load::object(objects::BASE, &self.layout, own_pid, &[("PROCESS", ring_bytes)]) {
+            Ok(object) => self.base = Some(base(object, ring_bytes)?),
             Err(why) => {
                 let why = object_refusal(&why);
                 self.base_probes.iter_mut().for_each(|probe| probe.set(ProbeStatus::Refused, &why));
             }
         }
         Ok(())
+    }
+
+    /// With maps that outlive the agent, and maybe have outlived another.
+    fn load_pinned_base(&mut self, ring_bytes: u32) -> Result<Loaded, String> {
+        // No agent's number: when this one is gone, it could be anybody's.
+        let (pins, sizes) = (self.persist.maps(), [("PROCESS", ring_bytes)]);
+        let object = load::pinned_object(objects::BASE, &self.layout, 0, &sizes, &pins);
+        let object = object.map_err(|why| object_refusal(&why))?;
+        let kills = if self.persist.found() { Kills::in_force(&object) } else { Ok(Kills::default()) };
+        let kills = kills.map_err(|why| why.to_string())?;
+        let mut base = base(object, ring_bytes).map_err(|why| why.to_string())?;
+        base.readers.iter_mut().try_for_each(|reader| self.persist.resume(reader))?;
+        self.kills = kills;
+        Ok(base)
     }
 
     fn load_sys(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
@@ -300,7 +346,7 @@ impl Sensor {
             return;
         };
         for probe in &mut self.base_probes {
-            load::attach_scheduler(&mut base.object, btf, probe);
+            self.persist.attach(&mut base.object, btf, probe);
         }
     }
 
@@ -446,7 +492,7 @@ impl Sensor {
             process.extend(readers.next());
             others.extend(readers);
         }
-        Rings::new(process.pop(), others, self.ignored_cgroups.take())
+        Rings::new(process.pop(), others, self.ignored_cgroups.take(), self.persist.overlap())
     }
 
     /// The processes that live now. Call it after loading, so that none is missed in between.
@@ -490,6 +536,31 @@ impl Sensor {
         &self.notes
     }
 
+    /// What programs that outlived another agent had for this one. Only the first call's is not empty.
+    pub fn inherited(&mut self) -> Inherited {
+        self.persist.inherited()
+    }
+
+    /// Where the programs of processes are pinned, so that they outlive the agent.
+    pub fn pinned(&self) -> Option<&Path> {
+        self.persist.place()
+    }
+
+    /// Why not all is pinned that was to be.
+    pub fn unpinned(&self) -> Option<&str> {
+        self.persist.why_not()
+    }
+
+    /// Where it is to be noted which events of pinned programs were handled.
+    pub fn marks(&self) -> Option<Marks> {
+        self.persist.marks()
+    }
+
+    /// Notes that the agent goes in order: all that it has read is handled.
+    pub fn leave(&self) {
+        self.persist.leave();
+    }
+
     /// Memory that the programs' maps take in the kernel, bytes, as it accounts it.
     pub const fn kernel_bytes(&self) -> u64 {
         self.kernel_bytes
@@ -516,7 +587,7 @@ impl Sensor {
     /// missed something. What happened then is not told. Kernels before 5.12 do not tell this. `paths of calls`: calls
     /// that succeeded and are told with their texts, as no program kept the paths for them.
     pub fn missed(&self) -> Vec<(String, u64)> {
-        let mut all: Vec<(String, u64)> = Vec::new();
+        let mut all: Vec<(String, u64)> = self.persist.missed();
         for loaded in self.objects() {
             for (name, program) in loaded.object.programs() {
                 let missed = program.fd().ok().and_then(|fd| misses::of(fd.as_fd()));
@@ -535,7 +606,7 @@ impl Sensor {
 
     /// Verified instructions of each loaded program, where the kernel tells (5.16).
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        let mut all = Vec::new();
+        let mut all = self.persist.verified_instructions();
         for loaded in self.objects() {
             for (name, program) in loaded.object.programs() {
                 let count = program.info().ok().and_then(|info| info.verified_instruction_count());
@@ -549,7 +620,7 @@ impl Sensor {
         all
     }
 
-    /// Stops all events. What is in the rings can still be read: see [`Rings::drain`].
+    /// Stops all events but those of pinned programs. What is in the rings can still be read: see [`Rings::drain`].
     pub fn detach(&mut self) {
         self.sys_probes.iter_mut().for_each(SyscallProbe::close);
         self.closes.close();
@@ -567,17 +638,25 @@ impl Sensor {
                 };
             }
         }
+        load::settle();
         let others = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
         let hooks = (self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks))
             .chain(&mut self.checks.hooks)
             .map(|hook| &mut hook.state);
         let hooks = hooks.chain(self.closes.states_mut());
-        for probe in self.lean_probes.iter_mut().chain(&mut self.base_probes).chain(others).chain(hooks) {
+        let pinned = self.persist.place().is_some();
+        let base = self.base_probes.iter_mut().filter(|_| !pinned);
+        for probe in self.lean_probes.iter_mut().chain(base).chain(others).chain(hooks) {
             if probe.status == ProbeStatus::Attached {
                 probe.set(ProbeStatus::Unwanted, "detached");
             }
         }
     }
+}
+
+fn base(object: Ebpf, ring_bytes: u32) -> Result<Loaded, LoadError> {
+    let ring = ("PROCESS", "process", ring_bytes, BASE_KINDS.to_vec());
+    Loaded::new(object, vec![ring], Rung::BtfTracepoint)
 }
 
 /// A ring's map, its name for people, its size, and the kinds whose records lie in it.

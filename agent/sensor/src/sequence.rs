@@ -13,6 +13,13 @@ pub(crate) struct Sequences {
     next: Vec<u64>,
 }
 
+impl From<Vec<u64>> for Sequences {
+    /// Those that were expected next when somebody else read the ring: all kinds of one CPU, then of the next.
+    fn from(next: Vec<u64>) -> Self {
+        Self { next }
+    }
+}
+
 impl Sequences {
     fn next(&mut self, kind: u8, cpu: u16) -> &mut u64 {
         let place = usize::from(cpu) * KINDS + usize::from(kind) % KINDS;

@@ -11,6 +11,7 @@ use hostward_event::event::Actor;
 use hostward_event::fact::{Input, Lookup};
 use hostward_outputs::Outputs;
 use hostward_respond::Responder;
+use hostward_sensor::Marks;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,8 @@ pub enum Message {
     Inputs(Vec<Input>),
     /// Other rules and responses, from the next input on.
     Swap(Arc<Policy>),
+    /// Note from now on which events were handled.
+    Marks(Marks),
     /// Answer when everything before has been handled.
     Barrier(SyncSender<()>),
     /// Answer with what runs where.
@@ -49,7 +52,13 @@ pub struct Line {
     pub health: Arc<Health>,
     /// The capture, if one is made.
     pub capture: Option<capture::Writer>,
+    /// Where handled events are noted for the next agent, if programs outlive this one.
+    pub marks: Option<Marks>,
 }
+
+/// Inputs that are handled between two notes: what an agent that is killed had handed over and not noted is taken for
+/// lost by the next.
+const NOTE_EVERY: usize = 64;
 
 /// Counters that the report shows.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +86,7 @@ impl Line {
         loop {
             match self.inputs.recv() {
                 Ok(Message::Inputs(inputs)) => self.work(&inputs, &mut effects),
+                Ok(Message::Marks(marks)) => self.marks = Some(marks),
                 Ok(Message::Swap(policy)) => {
                     self.pipeline.swap(policy);
                     self.responder.rearm();
@@ -107,6 +117,14 @@ impl Line {
     }
 
     fn work(&mut self, inputs: &[Input], effects: &mut Vec<Effect>) {
+        let Some(marks) = self.marks.clone() else { return self.carry(inputs, effects) };
+        for some in inputs.chunks(NOTE_EVERY) {
+            self.carry(some, effects);
+            some.iter().for_each(|input| marks.handled(input));
+        }
+    }
+
+    fn carry(&mut self, inputs: &[Input], effects: &mut Vec<Effect>) {
         for input in inputs {
             self.pipeline.handle(input, effects);
             let reads = self.pipeline.clock.take_reads();

@@ -3,8 +3,8 @@
 //! # How it works
 //! One named thread reads the rings, one runs the pipeline, one asks the host, one reads programs, one resolves names, one kills, one per
 //! sink delivers, one answers the admin socket. This thread builds them, waits for signals, makes
-//! the report each second, and takes all down in the order of the path: programs detached, rings
-//! drained, actions finished, sinks flushed.
+//! the report each second, and takes all down in the order of the path: programs detached (but for those that
+//! are pinned), rings drained, actions finished, sinks flushed.
 //!
 //! # What can go wrong
 //! A stage that ends by itself is a failure: health says which, and the agent goes on with what is
@@ -15,6 +15,7 @@ mod host;
 mod line;
 mod overload;
 mod owners;
+mod persist;
 mod programs;
 mod rings;
 mod supervisor;
@@ -35,7 +36,7 @@ use crate::recent::Recent;
 use crate::report::Report;
 use crate::watch::Watch;
 use hostward_enrich::Enricher;
-use hostward_event::fact::{Fact, Input, Notice};
+use hostward_event::fact::{Fact, Input, Notice, SeedProcess};
 use hostward_event::mask::Masker;
 use hostward_event::{EventKind, Text};
 use hostward_host::{Board, Domains, Host, UserWatch};
@@ -137,6 +138,8 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let mut sensor = Sensor::load(&config.sensor, &policy.plan)
         .map_err(|error| Failure::new(Exit::CannotSense, error.to_string(), error.hint()))?;
 
+    persist::tell(&sensor, &health);
+
     let numbers = Arc::new(Mutex::new(Numbers::default()));
     let (line, inputs) = sync_channel(LINE_DEPTH);
     let (reload, reloads) = tokio::sync::mpsc::channel(1);
@@ -171,6 +174,7 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
         numbers: Arc::clone(&numbers),
         health: Arc::clone(&health),
         capture,
+        marks: None,
     };
     let pipeline = thread("pipeline", move || pipeline.run())?;
 
@@ -178,9 +182,15 @@ fn start(config: &Config, args: &cli::Run) -> Result<Exit, Failure> {
     let mut users = UserWatch::new(Path::new("/"));
     let offset_ns = hostward_host::clock_offset_ns();
     let facts = [Fact::Clock { offset_ns }].into_iter().chain(users.poll().map(Fact::Users)).collect();
-    feed_facts(&line, &mut sensor, &host, facts, &health)?;
+    let inherited = sensor.inherited();
+    let late = feed_facts(&line, &mut sensor, &host, facts, &health, inherited.since_boot_ns)?;
     let programs = Programs::start(config, &host, line.clone(), Arc::clone(&health))?;
-    let rings = rings::start(sensor.ordered_rings(), line.clone(), Arc::clone(&health))?;
+    let late = persist::hand_over(inherited, late, &line, &health);
+    if let Some(marks) = sensor.marks() {
+        // From here on numbers are those of the programs that are loaded now.
+        let _ = line.send(Message::Marks(marks));
+    }
+    let rings = rings::start(sensor.ordered_rings(), late, line.clone(), Arc::clone(&health))?;
     let owners = Owners::start(config, line.clone(), shared.board.clone(), Arc::clone(&health))?;
     let host = {
         let line = line.clone();
@@ -237,14 +247,16 @@ fn create_capture(path: &Path) -> Result<capture::Writer, Failure> {
     })
 }
 
-/// What the pipeline must know before the first event, the living processes last.
+/// What the pipeline must know before the first event, the living processes last. Gives those back that began after
+/// `since_boot_ns`: their events wait in a ring that outlived another agent.
 fn feed_facts(
     line: &SyncSender<Message>,
     sensor: &mut Sensor,
     host: &Host,
     mut facts: Vec<Fact>,
     health: &Health,
-) -> Result<(), Failure> {
+    since_boot_ns: Option<u64>,
+) -> Result<Vec<SeedProcess>, Failure> {
     let mut machine = hostward_host::host_facts();
     facts.push(Fact::Agent(hostward_host::agent_facts(VERSION)));
     let seeds = match sensor.seeds() {
@@ -268,13 +280,16 @@ fn feed_facts(
     };
     facts.push(Fact::Host(machine));
     facts.push(Fact::Notice(notice("agent_started", format!("hostward {VERSION} started"), true)));
+    let (seeds, late): (Vec<_>, Vec<_>) =
+        seeds.into_iter().partition(|seed| since_boot_ns.is_none_or(|since| seed.start_boot_ns <= since));
     facts.extend(seeds.into_iter().map(|seed| Fact::Process(Box::new(seed))));
     let inputs = facts.into_iter().map(Input::Fact).collect();
     let gone = |_| Failure::new(Exit::Bug, "the pipeline ended while it was started", "");
     line.send(Message::Inputs(inputs)).map_err(gone)?;
     let (done, all_handled) = sync_channel(1);
     line.send(Message::Barrier(done)).map_err(gone)?;
-    all_handled.recv().map_err(|_| Failure::new(Exit::Bug, "the pipeline ended while it was started", ""))
+    all_handled.recv().map_err(|_| Failure::new(Exit::Bug, "the pipeline ended while it was started", ""))?;
+    Ok(late)
 }
 
 /// A notice of the agent about itself.

@@ -1,6 +1,7 @@
 //! The rings' thread: from the kernel to the pipeline.
 
 use super::line::Message;
+use super::persist::Late;
 use super::thread;
 use crate::exit::Failure;
 use crate::health::{Health, Stage, State};
@@ -24,9 +25,15 @@ pub struct Rings {
 }
 
 /// Starts reading.
-pub fn start(mut source: Source, line: SyncSender<Message>, health: Arc<Health>) -> Result<Rings, Failure> {
+pub fn start(
+    mut source: Source,
+    late: Late,
+    line: SyncSender<Message>,
+    health: Arc<Health>,
+) -> Result<Rings, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
+    let mut late = Some(late);
     let handle = thread("rings", move || {
         while !stopped.load(Ordering::Relaxed) {
             let mut inputs = Vec::new();
@@ -35,6 +42,11 @@ pub fn start(mut source: Source, line: SyncSender<Message>, health: Arc<Health>)
             tell(failed.as_deref(), source.malformed(), &health);
             if !send(inputs, &line) {
                 return;
+            }
+            if let Some(drained) = source.drained()
+                && let Some(late) = late.take()
+            {
+                late.drained(drained, &line, &health);
             }
             if failed.is_some() {
                 std::thread::sleep(PAUSE);

@@ -450,6 +450,7 @@ impl Supervisor {
         ))));
         let _ = self.line.send(Message::Stop);
         let _ = self.pipeline.join();
+        self.sensor.leave();
         for closed in self.outputs.close(Duration::from_millis(self.config.agent.stop_grace_ms)) {
             if closed.kept && closed.left > 0 {
                 tracing::info!(sink = closed.status.name, "{} events wait in the spool", closed.left);

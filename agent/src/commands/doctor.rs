@@ -41,7 +41,7 @@ struct Findings {
     refused: Option<String>,
 }
 
-/// Looks at the host and tries the programs; they are gone again when this returns.
+/// Looks at the host and tries the programs; they are gone again when this returns. What an agent has pinned stays.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -85,7 +85,8 @@ fn try_sensor(config: Option<&Path>, findings: &mut Findings) {
             }
         }
     };
-    match Sensor::load(&config.sensor, &policy.plan) {
+    findings.notes.extend(hostward_sensor::pinned_at(&config.sensor));
+    match Sensor::load_apart(&config.sensor, &policy.plan) {
         Ok(sensor) => {
             let verified = sensor.verified_instructions();
             findings.ladder = sensor.ladder().into_iter().map(|probe| probe_row(probe, &verified)).collect();

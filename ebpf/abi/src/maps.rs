@@ -124,7 +124,8 @@ wire! {
     /// Read-only settings of an object.
     pub struct Settings {
         /// Process id of the agent, initial pid namespace: its own opens and connects are not
-        /// reported and it is never killed.
+        /// reported and it is never killed. 0: nobody's, in programs that outlive the agent, as its number may become
+        /// anybody's.
         pub agent_tgid: u32,
         /// 1: `bpf_get_current_task_btf` exists (5.11), so fields are loaded without a helper.
         pub typed: u32,

@@ -596,7 +596,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field::wire(
         "hostward.gap.reason",
         Type::Text,
-        "overrun: there was no room; sampled: left out on purpose, as there was too much",
+        "overrun: there was no room, or an agent was killed with them in hand; sampled: left out on purpose, as there was too much",
         |e, _| gap(e, |g| if g.is_sampled() { "sampled" } else { "overrun" }.into()),
     )
     .on(GAP),

@@ -12,6 +12,7 @@ mod ignored;
 mod lean;
 mod network;
 mod paths;
+mod persist;
 mod plans;
 mod process;
 mod programs;

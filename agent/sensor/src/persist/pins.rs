@@ -1,0 +1,204 @@
+//! The directory of pins: who may use it, what lies in it, how it goes away.
+//!
+//! One directory per set of programs and maps that belong together, `FORMAT-ABI-HASH`: two agents whose names agree have
+//! the same programs with the same settings, so the later one goes on with those of the earlier. Names of a BPF file
+//! system have no dots.
+
+use hostward_abi::VERSION;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, statfs};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
+const BPF_FS: i64 = 0xcafe_4a11;
+/// Raised when the names or meanings of what is pinned change.
+const FORMAT: &str = "base1";
+
+/// Why pins cannot be used.
+#[derive(Debug, Error)]
+pub(super) enum ClaimError {
+    /// It is no BPF file system.
+    #[error("{} is on no BPF file system: mount one (mount -t bpf bpf /sys/fs/bpf; systemd does at boot) and restart, or name a directory on one as sensor.persist_dir", .0.display())]
+    NoFileSystem(PathBuf),
+    /// Others could change what is in it.
+    #[error("{} is not a directory of this user alone: remove it (rm -r {}) and restart", .0.display(), .0.display())]
+    NotOurs(PathBuf),
+    /// Another agent lives by it.
+    #[error("{} is in use by another agent: stop that, or name another directory as sensor.persist_dir", .0.display())]
+    Busy(PathBuf),
+    /// The kernel's word.
+    #[error("{}: {why}: the agent must be able to write there (under systemd: ReadWritePaths=-/sys/fs/bpf)", .path.display())]
+    Io {
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+}
+
+/// The directory, while it is ours alone.
+#[derive(Debug)]
+pub(super) struct Pins {
+    root: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Pins {
+    /// Takes `root`; none when it is not there and not to be made.
+    pub(super) fn claim(root: &Path, make: bool) -> Result<Option<Self>, ClaimError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |why: io::Error| ClaimError::Io { path, why }
+        };
+        match std::fs::symlink_metadata(root) {
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                if !make {
+                    return Ok(None);
+                }
+                let above = root.parent().unwrap_or(root);
+                if !on_bpf(above).map_err(failed(above))? {
+                    return Err(ClaimError::NoFileSystem(above.to_owned()));
+                }
+                std::fs::DirBuilder::new().mode(0o700).create(root).map_err(failed(root))?;
+            }
+            Err(why) => return Err(failed(root)(why)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = open(root, flags, Mode::empty()).map_err(|_| ClaimError::NotOurs(root.to_owned()))?;
+        let found = std::fs::symlink_metadata(root).map_err(failed(root))?;
+        if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+            return Err(ClaimError::NotOurs(root.to_owned()));
+        }
+        if !on_bpf(root).map_err(failed(root))? {
+            return if make { Err(ClaimError::NoFileSystem(root.to_owned())) } else { Ok(None) };
+        }
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| ClaimError::Busy(root.to_owned()))?;
+        Ok(Some(Self { root: root.to_owned(), _lock: lock }))
+    }
+
+    /// The set of this name.
+    pub(super) fn set(&self, name: &str) -> Set {
+        Set { dir: self.root.join(name) }
+    }
+
+    /// All sets but `own`, the names in order.
+    pub(super) fn others(&self, own: Option<&Set>) -> Vec<Set> {
+        let mut dirs = sets(&self.root);
+        dirs.retain(|dir| own.is_none_or(|own| own.dir != *dir));
+        dirs.into_iter().map(|dir| Set { dir }).collect()
+    }
+
+    /// Removes the directory, which is empty.
+    pub(super) fn remove(self) {
+        if let Err(why) = std::fs::remove_dir(&self.root) {
+            tracing::warn!(dir = %self.root.display(), %why, "the directory of pins cannot be removed");
+        }
+    }
+}
+
+fn on_bpf(path: &Path) -> io::Result<bool> {
+    Ok(statfs(path)?.f_type == BPF_FS)
+}
+
+/// The directories of sets below `root`.
+pub(super) fn sets(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    dirs.sort();
+    dirs
+}
+
+/// The name of the set whose programs and settings `parts` are.
+pub(super) fn name(parts: &[&[u8]]) -> String {
+    // FNV-1a: it tells builds apart, and nobody but root can name a set.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in parts.iter().copied().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{FORMAT}-{VERSION}-{hash:016x}")
+}
+
+/// Programs, links and maps that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Set {
+    pub(super) dir: PathBuf,
+}
+
+impl Set {
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("map-{name}"))
+    }
+
+    pub(super) fn link(&self, program: &str) -> PathBuf {
+        self.dir.join(format!("link-{program}"))
+    }
+
+    pub(super) fn program(&self, program: &str) -> PathBuf {
+        self.dir.join(format!("program-{program}"))
+    }
+
+    /// Its records and marks are what this build understands.
+    pub(super) fn is_readable(&self) -> bool {
+        let name = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with(&format!("{FORMAT}-{VERSION}-"))
+    }
+
+    /// What of it keeps programs attached.
+    pub(super) fn links(&self) -> Vec<PathBuf> {
+        let is_link = |path: &PathBuf| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("link-"))
+        };
+        sets(&self.dir).into_iter().filter(is_link).collect()
+    }
+
+    /// Removes all of it.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        for path in sets(&self.dir) {
+            std::fs::remove_file(path)?;
+        }
+        match std::fs::remove_dir(&self.dir) {
+            // Somebody's own pin, and no set.
+            Err(why) if why.kind() == io::ErrorKind::NotADirectory => std::fs::remove_file(&self.dir),
+            done => done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_told_apart_by_what_they_are_made_of() {
+        let one = name(&[b"object", b"settings"]);
+        assert_eq!(one, name(&[b"object", b"settings"]));
+        assert_ne!(one, name(&[b"object", b"settingz"]));
+        assert!(!one.contains('.'), "a BPF file system takes no dots: {one}");
+        assert!(Set { dir: Path::new("/x").join(&one) }.is_readable());
+        let older = one.replacen(&format!("-{VERSION}-"), &format!("-{}-", VERSION - 1), 1);
+        assert!(!Set { dir: Path::new("/x").join(older) }.is_readable());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_trusted_is_refused_and_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("hostward");
+        assert!(Pins::claim(&root, false).unwrap().is_none(), "nothing is there, and nothing is made");
+        let refused = Pins::claim(&root, true).unwrap_err().to_string();
+        assert!(refused.contains("mount -t bpf"), "{refused}");
+        assert!(!root.exists());
+        // Another's directory, open to all.
+        std::fs::DirBuilder::new().mode(0o777).create(&root).unwrap();
+        std::fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(matches!(Pins::claim(&root, true), Err(ClaimError::NotOurs(_))));
+        std::fs::remove_dir(&root).unwrap();
+        std::os::unix::fs::symlink("/tmp", &root).unwrap();
+        assert!(matches!(Pins::claim(&root, true), Err(ClaimError::NotOurs(_))));
+    }
+}
