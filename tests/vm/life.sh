@@ -92,6 +92,18 @@ check "the second canary runs" /tmp/canary-2
 check "it sees events again" soon alert_of /tmp/canary-2
 check "the first alert is still there" alert_of '/tmp/canary"'
 
+# --- pinned programs go on while no agent runs
+printf '[sensor]\npersist = true\n' > /etc/hostward/conf.d/persist.toml
+check "restart with pins" systemctl restart $unit
+check "the programs are pinned" test -d /sys/fs/bpf/hostward
+check "hostward status says so" sh -c "hostward status | grep -q 'pinned at /sys/fs/bpf/hostward'"
+check "stop" systemctl stop $unit
+cp /bin/true /tmp/canary-alone
+check "the canary runs while no agent does" /tmp/canary-alone
+check "start" systemctl start $unit
+check "its alert is in the feed" soon alert_of /tmp/canary-alone
+check "what was read is told" in_feed backlog_read
+
 # --- a configuration edited by hand survives the same package again
 echo '# edited by hand' >> /etc/hostward/hostward.toml
 check "install again" apt-get install -y --reinstall ./hostward.deb
@@ -107,6 +119,7 @@ systemctl show -p MemoryCurrent,MemoryPeak,CPUUsageNSec,TasksCurrent $unit > "$O
 check "remove" apt-get remove -y hostward
 check "not active" exits_with 3 systemctl is-active $unit
 check "removal keeps the state" test -s $state/events.jsonl
+check "removal takes the pins away" test ! -e /sys/fs/bpf/hostward
 check "removal keeps the configuration" test -f /etc/hostward/hostward.toml
 check "purge" apt-get purge -y hostward
 check "purge deletes the state" test ! -e $state
