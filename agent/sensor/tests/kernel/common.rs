@@ -140,6 +140,19 @@ impl Watch {
         raw.filter(|event| wanted(event)).cloned().collect()
     }
 
+    /// Waits until so many events of this kind were made: some happen in an interrupt, after their maker is gone.
+    pub(crate) fn made(&self, kind: EventKind, count: u64) {
+        let until = Instant::now() + PATIENCE;
+        let attempted = || {
+            let counters = self.sensor.counters().unwrap();
+            counters.iter().find(|counter| counter.kind == kind).map_or(0, |counter| counter.attempted)
+        };
+        while attempted() < count {
+            assert!(Instant::now() < until, "{} of {count} {} after {PATIENCE:?}", attempted(), kind.name());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// How many events of this kind the ring had no room for, so far.
     pub(crate) fn lost(&self, kind: EventKind) -> u64 {
         let inputs = self.seen.inputs.lock().unwrap();

@@ -188,6 +188,7 @@ fn a_thousand_connections_at_once_are_told_or_said_to_be_lost() {
         let watch = Watch::with(&config, &ends());
         let pid = child_with("127.0.0.1:0", "thousand");
         watch.exited(pid);
+        watch.made(EventKind::ConnectionEnd, 2000);
         let (events, gaps, sensor) = watch.finish();
         let counters = sensor.counters().unwrap();
         let counter = counters.iter().find(|kind| kind.kind == EventKind::ConnectionEnd).unwrap();
