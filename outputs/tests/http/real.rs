@@ -201,7 +201,10 @@ fn too_large(node: &Node) {
     node.set_up("namespace = \"large\"");
     for (nth, compression) in ["gzip", "none"].into_iter().enumerate() {
         let first = 100_000 + 1_000 * nth as u64;
-        let outputs = start(&node.block(&format!("namespace = \"large\"\ncompression = \"{compression}\"")));
+        // All in one request, however long a busy machine takes to make them.
+        let queue = "queue = { linger_ms = 5000 }";
+        let block = format!("namespace = \"large\"\ncompression = \"{compression}\"\n{queue}");
+        let outputs = start(&node.block(&block));
         let sent: Vec<_> = (first..first + 600).map(|sequence| telemetry_of(sequence, 2_000)).collect();
         push(&outputs, &sent);
         let status = settled(&outputs, 600);
