@@ -169,7 +169,7 @@ fn told_already(overlap: &mut Option<Overlap>, input: &Input) -> bool {
 }
 
 /// When it happened, CLOCK_BOOTTIME ns.
-const fn time_ns(input: &Input) -> u64 {
+pub(crate) const fn time_ns(input: &Input) -> u64 {
     match input {
         Input::Raw(raw) => raw.source.boot_ns,
         Input::Gap(gap) => gap.boot_ns,

@@ -1,16 +1,15 @@
 //! Weakens a condition to what the kernel can test of a system call: its result, one argument, names on its paths.
 
-use super::cells::Want;
+use super::cells::{self, Want};
+use super::cover::{Superset, of_rules};
 use super::names;
 use crate::RuleSet;
-use crate::condition::{Check, Compare, Expr, Operator};
+use crate::condition::{Check, Compare, Operator};
+use hostward_event::KindSet;
 use hostward_event::call::{self, Form, Group, Spec};
 use hostward_event::plan::{CallPlan, Chosen, KernelPlan, OpenClass};
-use hostward_event::registry::Arg;
-use hostward_event::{KindSet, Text};
+use hostward_event::registry::{Arg, Field};
 
-/// Names are compared by their first bytes.
-const NAME_BYTES: usize = 16;
 /// Fields that are a path of a call, besides its arguments.
 const PATHS: [&str; 5] = ["fs.path.name", "fs.path.source", "fs.path.target", "file.path", "file.directory"];
 
@@ -29,12 +28,20 @@ impl Wanted {
     const fn is_nothing(&self) -> bool {
         !self.succeeded && !self.failed
     }
+}
 
-    const NOTHING: Self = Self { succeeded: false, failed: false, chosen: None, names: Want::Nothing };
+impl Superset for Wanted {
+    fn everything() -> Self {
+        Self::ALL
+    }
+
+    fn nothing() -> Self {
+        Self { succeeded: false, failed: false, chosen: None, names: Want::Nothing }
+    }
 
     fn and(self, other: Self) -> Self {
         if self.is_nothing() || other.is_nothing() {
-            return Self::NOTHING;
+            return Self::nothing();
         }
         let chosen = match (self.chosen, other.chosen) {
             (Some(one), Some(two)) if one.at == two.at => {
@@ -76,8 +83,9 @@ impl Wanted {
 pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
     let kinds = plan.kinds;
     for spec in call::TABLE.iter().filter(|spec| kinds.contains(spec.kind)) {
-        let asking = rules.iter().filter(|rule| rule.enabled && rule.kinds().contains(spec.kind));
-        let wanted = asking.map(|rule| cover(rule.expr(), true, spec)).fold(Wanted::NOTHING, Wanted::or);
+        let wanted = of_rules(rules, spec.kind, |check, field, argument, positive| {
+            of_check(check, field, argument, positive, spec)
+        });
         if wanted.is_nothing() {
             plan.kinds = plan.kinds.without(KindSet::of(&[spec.kind]));
             continue;
@@ -90,42 +98,13 @@ pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
         };
         if let (Group::File, Want::Names(names)) = (spec.group, wanted.names) {
             call.named = true;
-            for mut name in names {
-                name.truncate(NAME_BYTES);
-                let class = plan.opens.names.entry(Text::from(name)).or_default();
-                *class = class.union(OpenClass::CALL);
-            }
+            cells::add(&mut plan.opens.names, names, OpenClass::CALL);
         }
         plan.calls.insert(spec.kind, call);
     }
 }
 
-/// Calls for which `expr` may hold, or (`positive` false) may fail.
-fn cover(expr: &Expr, positive: bool, spec: &Spec) -> Wanted {
-    match (expr, positive) {
-        (Expr::Always(always), _) if *always == positive => Wanted::ALL,
-        (Expr::Always(_), _) => Wanted::NOTHING,
-        (Expr::Not(inner), _) => cover(inner, !positive, spec),
-        (Expr::And(parts), true) | (Expr::Or(parts), false) => {
-            parts.iter().map(|part| cover(part, positive, spec)).fold(Wanted::ALL, Wanted::and)
-        }
-        (Expr::Or(parts), true) | (Expr::And(parts), false) => {
-            parts.iter().map(|part| cover(part, positive, spec)).fold(Wanted::NOTHING, Wanted::or)
-        }
-        (Expr::Check(check), _) => of_check(check, positive, spec),
-    }
-}
-
-fn of_check(check: &Check, positive: bool, spec: &Spec) -> Wanted {
-    if let Compare::EventType(names) = &check.compare {
-        let holds = names.some().contains(spec.kind) != (check.operator == Operator::NotEqual);
-        return if holds == positive { Wanted::ALL } else { Wanted::NOTHING };
-    }
-    let Some((field, argument)) = check.left.plain() else { return Wanted::ALL };
-    if !field.kinds.contains(spec.kind) {
-        // The field is missing: the check fails for every such call.
-        return if positive { Wanted::NOTHING } else { Wanted::ALL };
-    }
+fn of_check(check: &Check, field: &Field, argument: &Arg, positive: bool, spec: &Spec) -> Wanted {
     if let (Compare::Bools(wanted), "evt.failed") = (&check.compare, field.name) {
         let differs = check.operator == Operator::NotEqual;
         let holds = |failed: bool| (wanted.contains(&failed) != differs) == positive;
@@ -165,7 +144,7 @@ fn of_argument(check: &Check, argument: &Arg, equal: bool, spec: &Spec) -> Wante
     let Arg::Key(name) = argument else { return Wanted::ALL };
     let Some(param) = spec.param(name) else {
         // `res` is every call's; no other name is this one's.
-        return if name == "res" { Wanted::ALL } else { Wanted::NOTHING };
+        return if name == "res" { Wanted::ALL } else { Wanted::nothing() };
     };
     match param.form {
         Form::Path(_) => of_names(names::of_path(check)),

@@ -4,6 +4,7 @@
 //! can be combined cell by cell only where the cells exclude each other, so the analysis works on
 //! the access modes, and classes are made of them at the end.
 
+use super::cover::Superset;
 use hostward_event::Text;
 use hostward_event::plan::{OpenClass, OpenPlan};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,12 +81,30 @@ impl Want {
         }
     }
 
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Everything, _) | (_, Self::Nothing) => true,
+            (Self::Names(names), Self::Names(others)) => others.is_subset(names),
+            _ => false,
+        }
+    }
+}
+
+impl Superset for Want {
+    fn everything() -> Self {
+        Self::Everything
+    }
+
+    fn nothing() -> Self {
+        Self::Nothing
+    }
+
     /// Either side alone is a superset of what fits both: the narrower one is taken.
-    pub(super) fn and(self, other: Self) -> Self {
+    fn and(self, other: Self) -> Self {
         if self.cost() <= other.cost() { self } else { other }
     }
 
-    pub(super) fn or(self, other: Self) -> Self {
+    fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Everything, _) | (_, Self::Everything) => Self::Everything,
             (Self::Nothing, want) | (want, Self::Nothing) => want,
@@ -93,14 +112,6 @@ impl Want {
                 names.extend(more);
                 Self::Names(names)
             }
-        }
-    }
-
-    fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Everything, _) | (_, Self::Nothing) => true,
-            (Self::Names(names), Self::Names(others)) => others.is_subset(names),
-            _ => false,
         }
     }
 }
@@ -111,14 +122,6 @@ impl Want {
 pub(super) struct Cells(Box<[Want; 8]>);
 
 impl Cells {
-    pub(super) fn none() -> Self {
-        Self(Box::new(std::array::from_fn(|_| Want::Nothing)))
-    }
-
-    pub(super) fn all() -> Self {
-        Self(Box::new(std::array::from_fn(|_| Want::Everything)))
-    }
-
     /// Everything of the cells for which `wanted` holds.
     pub(super) fn only(wanted: impl Fn(Cell) -> bool) -> Self {
         Self(Box::new(Cell::ALL.map(|cell| if wanted(cell) { Want::Everything } else { Want::Nothing })))
@@ -127,14 +130,6 @@ impl Cells {
     /// The same names in every cell.
     pub(super) fn names(names: BTreeSet<Vec<u8>>) -> Self {
         Self(Box::new(std::array::from_fn(|_| Want::Names(names.clone()))))
-    }
-
-    pub(super) fn and(self, other: Self) -> Self {
-        self.combine(other, Want::and)
-    }
-
-    pub(super) fn or(self, other: Self) -> Self {
-        self.combine(other, Want::or)
     }
 
     fn combine(self, other: Self, combine: fn(Want, Want) -> Want) -> Self {
@@ -177,6 +172,24 @@ impl Cells {
     }
 }
 
+impl Superset for Cells {
+    fn everything() -> Self {
+        Self(Box::new(std::array::from_fn(|_| Want::Everything)))
+    }
+
+    fn nothing() -> Self {
+        Self(Box::new(std::array::from_fn(|_| Want::Nothing)))
+    }
+
+    fn and(self, other: Self) -> Self {
+        self.combine(other, Want::and)
+    }
+
+    fn or(self, other: Self) -> Self {
+        self.combine(other, Want::or)
+    }
+}
+
 /// The wants of the classes reading and writing. An open that is in both classes needs to be
 /// wanted in one of them: writing, which is rarer, unless one has it already.
 fn classes(read: Want, mut write: Want, both: [Want; 2]) -> (Want, Want) {
@@ -188,7 +201,8 @@ fn classes(read: Want, mut write: Want, both: [Want; 2]) -> (Want, Want) {
     (read, write)
 }
 
-fn add(plan: &mut BTreeMap<Text, OpenClass>, names: BTreeSet<Vec<u8>>, class: OpenClass) {
+/// Adds names of which the kernel compares the first bytes.
+pub(super) fn add(plan: &mut BTreeMap<Text, OpenClass>, names: BTreeSet<Vec<u8>>, class: OpenClass) {
     for mut name in names {
         name.truncate(NAME_BYTES);
         let entry = plan.entry(Text::from(name)).or_default();

@@ -1,8 +1,10 @@
 //! Weakens a condition to what the kernel can test of a connect: the port of the far end.
 
+use super::cover::{Superset, of_rules};
 use crate::RuleSet;
-use crate::condition::{Check, Compare, Expr, Operator};
+use crate::condition::{Check, Compare, Operator};
 use hostward_event::plan::KernelPlan;
+use hostward_event::registry::Field;
 use hostward_event::{EventKind, KindSet};
 use std::collections::BTreeSet;
 
@@ -16,8 +18,14 @@ enum Wanted {
     Ports(BTreeSet<u16>),
 }
 
-impl Wanted {
-    const NOTHING: Self = Self::Ports(BTreeSet::new());
+impl Superset for Wanted {
+    fn everything() -> Self {
+        Self::All
+    }
+
+    fn nothing() -> Self {
+        Self::Ports(BTreeSet::new())
+    }
 
     fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -42,8 +50,7 @@ pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
     if !plan.kinds.contains(EventKind::Connect) {
         return;
     }
-    let asking = rules.iter().filter(|rule| rule.enabled && rule.kinds().contains(EventKind::Connect));
-    match asking.map(|rule| cover(rule.expr(), true)).fold(Wanted::NOTHING, Wanted::or) {
+    match of_rules(rules, EventKind::Connect, |check, field, _, positive| of_check(check, field, positive)) {
         Wanted::All => plan.connect_ports = None,
         Wanted::Ports(ports) if ports.is_empty() => {
             plan.kinds = plan.kinds.without(KindSet::of(&[EventKind::Connect]));
@@ -52,33 +59,7 @@ pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
     }
 }
 
-/// Connects for which `expr` may hold, or (`positive` false) may fail.
-fn cover(expr: &Expr, positive: bool) -> Wanted {
-    match (expr, positive) {
-        (Expr::Always(always), _) if *always == positive => Wanted::All,
-        (Expr::Always(_), _) => Wanted::NOTHING,
-        (Expr::Not(inner), _) => cover(inner, !positive),
-        (Expr::And(parts), true) | (Expr::Or(parts), false) => {
-            parts.iter().map(|part| cover(part, positive)).fold(Wanted::All, Wanted::and)
-        }
-        (Expr::Or(parts), true) | (Expr::And(parts), false) => {
-            parts.iter().map(|part| cover(part, positive)).fold(Wanted::NOTHING, Wanted::or)
-        }
-        (Expr::Check(check), _) => of_check(check, positive),
-    }
-}
-
-fn of_check(check: &Check, positive: bool) -> Wanted {
-    if let Compare::EventType(names) = &check.compare {
-        // A connect has one name, so that some and every are the same.
-        let holds = names.some().contains(EventKind::Connect) != (check.operator == Operator::NotEqual);
-        return if holds == positive { Wanted::All } else { Wanted::NOTHING };
-    }
-    let Some((field, _)) = check.left.plain() else { return Wanted::All };
-    if !field.kinds.contains(EventKind::Connect) {
-        // The field is missing: the check fails for every connect.
-        return if positive { Wanted::NOTHING } else { Wanted::All };
-    }
+fn of_check(check: &Check, field: &Field, positive: bool) -> Wanted {
     match (&check.compare, check.operator) {
         (Compare::Numbers(numbers), Operator::Equal | Operator::In | Operator::Intersects)
             if positive && PORTS.contains(&field.name) =>

@@ -19,6 +19,7 @@ mod calls;
 mod cells;
 mod closes;
 mod connects;
+mod cover;
 mod kills;
 mod names;
 mod opens;
@@ -45,11 +46,7 @@ pub struct Protected {
 pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> KernelPlan {
     let always = KindSet::of(&[EventKind::Exec, EventKind::Fork, EventKind::Exit]);
     let mut plan = KernelPlan { kinds: rules.kinds().union(always), ..KernelPlan::default() };
-    let mut cells = cells::Cells::none();
     for rule in rules.iter().filter(|rule| rule.enabled) {
-        if rule.kinds().contains(EventKind::Open) {
-            cells = cells.or(opens::cover(rule.expr(), true));
-        }
         environment(rule.expr(), &mut plan.environment);
         if reads_answers(rule.expr()) {
             plan.kinds = plan.kinds.union(KindSet::of(&[EventKind::DnsQuestion, EventKind::DnsAnswer]));
@@ -58,7 +55,7 @@ pub fn plan(rules: &RuleSet, responses: &Responses, protected: &Protected) -> Ke
             kills::add(rule.expr(), protected, &mut plan);
         }
     }
-    plan.opens = cells.finish();
+    opens::add(rules, &mut plan);
     calls::add(rules, &mut plan);
     closes::add(rules, &mut plan);
     connects::add(rules, &mut plan);

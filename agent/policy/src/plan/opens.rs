@@ -1,12 +1,13 @@
 //! Weakens a condition to what the kernel can test of an open.
 
 use super::cells::{Cell, Cells};
+use super::cover::{Superset, of_rules};
 use super::names;
-use crate::condition::{Check, Compare, Expr, Operator};
+use crate::RuleSet;
+use crate::condition::{Check, Compare, Operator};
+use hostward_event::EventKind;
+use hostward_event::plan::KernelPlan;
 use hostward_event::registry::{Field, KernelAtom};
-use hostward_event::{EventKind, KindSet};
-
-const OPEN: KindSet = KindSet::of(&[EventKind::Open]);
 
 /// Fields that only an open that succeeded carries.
 const OF_SUCCESS: [&str; 8] = [
@@ -20,45 +21,23 @@ const OF_SUCCESS: [&str; 8] = [
     "file.gid",
 ];
 
-/// Opens for which `expr` may hold, or (`positive` false) may fail.
-pub(super) fn cover(expr: &Expr, positive: bool) -> Cells {
-    match (expr, positive) {
-        (Expr::Always(always), _) if *always == positive => Cells::all(),
-        (Expr::Always(_), _) => Cells::none(),
-        (Expr::Not(inner), _) => cover(inner, !positive),
-        (Expr::And(parts), true) | (Expr::Or(parts), false) => {
-            parts.iter().map(|part| cover(part, positive)).fold(Cells::all(), Cells::and)
-        }
-        (Expr::Or(parts), true) | (Expr::And(parts), false) => {
-            parts.iter().map(|part| cover(part, positive)).fold(Cells::none(), Cells::or)
-        }
-        (Expr::Check(check), _) => of_check(check, positive),
-    }
+/// Adds what the enabled rules want of opens.
+pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
+    let of_check = |check: &Check, field: &Field, _: &_, positive| of_check(check, field, positive);
+    plan.opens = of_rules(rules, EventKind::Open, of_check).finish();
 }
 
-fn of_check(check: &Check, positive: bool) -> Cells {
-    if let Compare::EventType(names) = &check.compare {
-        let (may_hold, always_holds) =
-            (names.some().contains(EventKind::Open), names.every().contains(EventKind::Open));
-        let wanted =
-            if positive != (check.operator == Operator::NotEqual) { may_hold } else { !always_holds };
-        return if wanted { Cells::all() } else { Cells::none() };
-    }
-    let Some((field, _)) = check.left.plain() else { return Cells::all() };
-    if field.kinds.intersection(OPEN).is_empty() {
-        // The field is missing: the check fails for every open.
-        return if positive { Cells::none() } else { Cells::all() };
-    }
+fn of_check(check: &Check, field: &Field, positive: bool) -> Cells {
     if let Some(cells) = of_flags(check, field, positive) {
         return cells;
     }
     if !positive {
-        return Cells::all();
+        return Cells::everything();
     }
     let wanted = match field.kernel {
-        Some(KernelAtom::FilePath) => names::of_path(check).map_or_else(Cells::all, Cells::names),
-        Some(KernelAtom::FileName) => names::of_name(check).map_or_else(Cells::all, Cells::names),
-        _ => Cells::all(),
+        Some(KernelAtom::FilePath) => names::of_path(check).map_or_else(Cells::everything, Cells::names),
+        Some(KernelAtom::FileName) => names::of_name(check).map_or_else(Cells::everything, Cells::names),
+        _ => Cells::everything(),
     };
     if OF_SUCCESS.contains(&field.name) { wanted.and(Cells::only(|cell| cell.success)) } else { wanted }
 }

@@ -6,11 +6,12 @@
 //! rule means the path at exec; `user.name`, which a process in a container has from its image; and what is said of
 //! ancestors, containers or pods.
 
+use super::cover::{Superset, of_rules};
 use crate::RuleSet;
-use crate::condition::{Check, Compare, Expr, Operator};
+use crate::condition::{Check, Compare, Operator};
 use hostward_event::call::{self, Spec};
 use hostward_event::plan::KernelPlan;
-use hostward_event::registry::KernelAtom;
+use hostward_event::registry::{Field, KernelAtom};
 use hostward_event::scope::Scope;
 use hostward_event::{EventKind, Text};
 
@@ -29,34 +30,44 @@ pub(super) fn add(rules: &RuleSet, plan: &mut KernelPlan) {
     let calls = call::TABLE.iter().filter(|spec: &&Spec| spec.group.is_bulk()).map(|spec| spec.kind);
     let kinds = [EventKind::Open, EventKind::CloseWrite, EventKind::Connect].into_iter().chain(calls);
     for kind in kinds.filter(|kind| plan.kinds.contains(*kind)) {
-        let asking = rules.iter().filter(|rule| rule.enabled && rule.kinds().contains(kind));
-        let scopes = asking.map(|rule| cover(rule.expr(), true, kind)).fold(Scopes::new(), or);
+        let scopes =
+            of_rules(rules, kind, |check, field, _, positive| of_check(check, field, positive, kind));
         if !scopes.is_empty() && !scopes.iter().any(Scope::is_everything) {
             plan.scopes.insert(kind, scopes);
         }
     }
 }
 
-fn all() -> Scopes {
-    vec![Scope::default()]
-}
+impl Superset for Scopes {
+    fn everything() -> Self {
+        vec![Scope::default()]
+    }
 
-fn or(mut one: Scopes, other: Scopes) -> Scopes {
-    for scope in other {
-        if !one.contains(&scope) {
-            one.push(scope);
+    fn nothing() -> Self {
+        Self::new()
+    }
+
+    /// Either side alone is a superset of what fits both.
+    fn and(self, other: Self) -> Self {
+        if self.len() * other.len() > MAX_SCOPES {
+            return if self.iter().any(Scope::is_everything) { other } else { self };
+        }
+        let pairs = self.iter().flat_map(|one| other.iter().map(|other| both(one, other)));
+        pairs.filter(|scope| !scope.is_nothing()).map(|scope| vec![scope]).fold(Self::new(), Self::or)
+    }
+
+    fn or(mut self, other: Self) -> Self {
+        for scope in other {
+            if !self.contains(&scope) {
+                self.push(scope);
+            }
+        }
+        if self.len() > MAX_SCOPES || self.iter().any(Scope::is_everything) {
+            Self::everything()
+        } else {
+            self
         }
     }
-    if one.len() > MAX_SCOPES || one.iter().any(Scope::is_everything) { all() } else { one }
-}
-
-/// Either side alone is a superset of what fits both.
-fn and(one: Scopes, other: Scopes) -> Scopes {
-    if one.len() * other.len() > MAX_SCOPES {
-        return if one.iter().any(Scope::is_everything) { other } else { one };
-    }
-    let pairs = one.iter().flat_map(|one| other.iter().map(|other| both(one, other)));
-    pairs.filter(|scope| !scope.is_nothing()).map(|scope| vec![scope]).fold(Scopes::new(), or)
 }
 
 fn both(one: &Scope, other: &Scope) -> Scope {
@@ -75,36 +86,9 @@ fn narrower<T: Clone>(one: &Option<T>, other: &Option<T>, meet: impl Fn(&T, &T) 
     }
 }
 
-/// Whose events of `kind` `expr` may hold for, or (`positive` false) may fail for.
-fn cover(expr: &Expr, positive: bool, kind: EventKind) -> Scopes {
-    match (expr, positive) {
-        (Expr::Always(always), _) if *always == positive => all(),
-        (Expr::Always(_), _) => Scopes::new(),
-        (Expr::Not(inner), _) => cover(inner, !positive, kind),
-        (Expr::And(parts), true) | (Expr::Or(parts), false) => {
-            parts.iter().map(|part| cover(part, positive, kind)).fold(all(), and)
-        }
-        (Expr::Or(parts), true) | (Expr::And(parts), false) => {
-            parts.iter().map(|part| cover(part, positive, kind)).fold(Scopes::new(), or)
-        }
-        (Expr::Check(check), _) => of_check(check, positive, kind),
-    }
-}
-
-fn of_check(check: &Check, positive: bool, kind: EventKind) -> Scopes {
-    if let Compare::EventType(names) = &check.compare {
-        // An open has one of several names.
-        let (may_be, may_not) = (names.some().contains(kind), !names.every().contains(kind));
-        let wants = positive != (check.operator == Operator::NotEqual);
-        return if if wants { may_be } else { may_not } { all() } else { Scopes::new() };
-    }
-    let Some((field, _)) = check.left.plain() else { return all() };
-    if !field.kinds.contains(kind) {
-        // The field is missing: the check fails for every such event.
-        return if positive { Scopes::new() } else { all() };
-    }
+fn of_check(check: &Check, field: &Field, positive: bool, kind: EventKind) -> Scopes {
     if !positive || !matches!(check.operator, Operator::Equal | Operator::In | Operator::Intersects) {
-        return all();
+        return Scopes::everything();
     }
     let scope = match (&check.compare, field.kernel, field.name) {
         (Compare::Texts(texts), Some(KernelAtom::Comm), _) => {
@@ -119,7 +103,7 @@ fn of_check(check: &Check, positive: bool, kind: EventKind) -> Scopes {
             let networks = networks.iter().map(|network| network.mapped());
             Scope { networks: Some(networks.collect()), ..Scope::default() }
         }
-        _ => return all(),
+        _ => return Scopes::everything(),
     };
     if scope.is_nothing() { Scopes::new() } else { vec![scope] }
 }

@@ -36,6 +36,7 @@ use crate::error::program_refusal;
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::reader::{Drained, RingReader};
+use crate::rings::time_ns;
 use crate::{load, misses, objects};
 use aya::maps::MapData;
 use aya::programs::links::{FdLink, PinnedLink};
@@ -208,11 +209,7 @@ impl Persist {
                 self.inherited.drained = Some(before.and(drained));
             }
         }
-        self.inherited.inputs.sort_by_key(|input| match input {
-            Input::Raw(event) => event.source.boot_ns,
-            Input::Gap(gap) => gap.boot_ns,
-            _ => 0,
-        });
+        self.inherited.inputs.sort_by_key(time_ns);
         if !self.inherited.inputs.is_empty() {
             self.overlap = Some(Overlap::new(&self.inherited.inputs, since_ns, boot_ns()));
         }
