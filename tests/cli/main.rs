@@ -1,7 +1,7 @@
 //! What scripts rely on: verbs, exit codes, messages.
 
 use anyhow::{Context, Result};
-use hostward_tests::{Agent, Part, Setup, binary, lacks};
+use hostward_tests::{Agent, Part, Setup, binary, child, lacks};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
@@ -92,8 +92,8 @@ fn without_privilege_the_agent_says_what_it_needs() -> Result<()> {
     let dir = tempfile::tempdir()?;
     std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534))?;
     // The test's own directory may be out of reach for nobody: run a copy.
-    let binary = dir.path().join("hostward");
-    std::fs::copy(hostward_tests::binary::hostward()?, &binary)?;
+    let ours = hostward_tests::binary::hostward()?;
+    let binary = child::copy_of(ours.to_str().context("UTF-8")?, dir.path(), "hostward")?;
     let output = Command::new(&binary)
         .arg("run")
         .args(["--state-dir", dir.path().join("s").to_str().context("UTF-8")?])

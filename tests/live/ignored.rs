@@ -1,7 +1,7 @@
 //! What the operator wants left out: counted, and told where rules go blind by it.
 
 use anyhow::{Context, Result, ensure};
-use hostward_tests::{Part, Setup, lacks, wait};
+use hostward_tests::{Part, Setup, child, lacks, wait};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -13,9 +13,8 @@ fn what_is_ignored_is_counted_and_blind_rules_are_named() -> Result<()> {
     }
     let dir = tempfile::Builder::new().prefix("hw-ignored-").tempdir()?;
     let place = dir.path().canonicalize()?;
-    let [known, other] = ["known", "other"].map(|name| place.join(name));
-    fs::copy("/bin/cat", &known)?;
-    fs::copy("/bin/cat", &other)?;
+    let known = child::copy_of("/bin/cat", &place, "known")?;
+    let other = child::copy_of("/bin/cat", &place, "other")?;
     let (target, text) = (place.join("watched"), place.to_str().context("a path of UTF-8")?);
     fs::write(&target, "x")?;
     let rules = format!(

@@ -1,7 +1,8 @@
 //! What is lost is told, to the event.
 
 use anyhow::{Result, ensure};
-use hostward_tests::{Agent, Part, Record, Setup, lacks};
+use hostward_tests::{Agent, Part, Record, Setup, child, lacks};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -78,7 +79,12 @@ fn a_ring_that_overflows_tells_every_loss() -> Result<()> {
     // One page holds one or two execs with their arguments.
     let agent =
         Setup::new()?.config("[sensor]\nprocess_ring_bytes = 4096\nbulk_ring_bytes = 4096\n")?.start()?;
-    let numbers = numbers(&flooded(agent, 300)?);
+    // While it does not read, as on an idle machine it would keep up.
+    agent.signal(Signal::STOP)?;
+    let flood = child::sh("i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done");
+    agent.signal(Signal::CONT)?;
+    flood?;
+    let numbers = numbers(&flooded(agent, 250)?);
     whole(&numbers)?;
     let lost: i64 = numbers.values().flat_map(|(_, gaps)| gaps).map(|(first, last)| last - first + 1).sum();
     ensure!(lost > 0, "nothing was lost: the test does not test");

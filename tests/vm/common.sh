@@ -12,7 +12,7 @@ check() { # NAME COMMAND…
         echo "ok   $name ($((SECONDS - began)) s)"
     else
         echo "FAIL $name: $*"
-        printf '%s\n' "$said" | tail -n 20 | sed 's/^/     /'
+        printf '%s\n' "$said" | tail -n 40 | sed 's/^/     /'
         bad=1
     fi
 }

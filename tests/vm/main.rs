@@ -63,10 +63,24 @@ impl Machine {
         eprintln!("{log}");
         ensure!(
             ran.code == 0 && !log.contains("FAIL "),
-            "the guest's script ended with {}:\n{log}",
-            ran.code
+            "the guest's script ended with {}; what failed (the whole log is above):\n{}",
+            ran.code,
+            failures(&log)
         );
-        ensure!(log.lines().any(|line| line == "done"), "the guest's script did not come to its end:\n{log}");
+        ensure!(
+            log.lines().any(|line| line == "done"),
+            "the guest's script did not come to its end; its log is above"
+        );
         Ok(ran)
     }
+}
+
+/// The steps that failed, with what they said.
+fn failures(log: &str) -> String {
+    let mut failed = false;
+    let mut own = |line: &&str| {
+        failed = line.starts_with("FAIL ") || failed && line.starts_with("     ");
+        failed
+    };
+    log.lines().filter(|line| own(line)).collect::<Vec<_>>().join("\n")
 }

@@ -113,15 +113,21 @@ fn protected_programs_live_by_path_and_by_name() {
     assert!(victim.lives());
 }
 
+/// A copy of sleep. By another process: a descriptor of ours, open for writing, could be inherited by a child that another
+/// test starts just then, and the program would be busy.
+fn sleep_at(to: &std::path::Path) {
+    assert!(Command::new("cp").arg("/bin/sleep").arg(to).status().unwrap().success());
+}
+
 #[test]
 fn a_program_upgraded_under_its_process_stays_protected() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("daemon");
-    std::fs::copy("/bin/sleep", &program).unwrap();
+    sleep_at(&program);
     let mut victim = Victim::run(Command::new(&program).arg("1000"), b"daemon");
     let config = Config { protected_paths: vec![program.to_str().unwrap().into()], ..Config::default() };
     let fresh = dir.path().join("fresh");
-    std::fs::copy("/bin/sleep", &fresh).unwrap();
+    sleep_at(&fresh);
     std::fs::rename(&fresh, &program).unwrap();
     assert_eq!(ask(&config, victim.request(1)).outcome, Outcome::Protected);
     assert!(victim.lives());
@@ -132,8 +138,8 @@ fn a_stranger_in_a_protected_programs_clothes_is_killed() {
     // In a mount namespace of its own another file lies under the protected path, as in a container.
     let dir = tempfile::tempdir().unwrap();
     let (path, stranger) = (dir.path().join("daemon"), dir.path().join("stranger"));
-    std::fs::copy("/bin/sleep", &path).unwrap();
-    std::fs::copy("/bin/sleep", &stranger).unwrap();
+    sleep_at(&path);
+    sleep_at(&stranger);
     let script =
         format!("mount --bind {} {path} && exec {path} 1000", stranger.display(), path = path.display());
     let able =

@@ -18,6 +18,25 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 8000;
 /// After so many a pause, as on a busy machine the other thread may not run just then.
 const BATCH: usize = 200;
+/// On a busy machine all of them may be lost; then again.
+const TRIES: usize = 20;
+
+/// Tries a race until what was told differed from what was asked for; `race` asserts the law each time and gives how often
+/// it did.
+fn until_won(what: &str, race: impl Fn() -> usize) {
+    let won = (0..TRIES).map(|_| race()).find(|won| *won > 0);
+    println!("{won:?} of {ROUNDS} {what}");
+    assert!(won.is_some(), "the path was never rewritten in time: the test does not test");
+}
+
+/// Lets this thread run on the CPU of that number, of those it may run on.
+fn pin(nth: usize) {
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let cpus: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let mut own = rustix::thread::CpuSet::new();
+    own.set(cpus[nth % cpus.len()]);
+    rustix::thread::sched_setaffinity(None, &own).unwrap();
+}
 
 fn opens(events: &[RawEvent], pid: u32) -> Vec<RawOpen> {
     let open = |event: &RawEvent| match &event.body {
@@ -49,8 +68,12 @@ fn a_path_rewritten_during_the_open_does_not_hide_the_file() {
     fs::write(directory.path().join("0"), "x").unwrap();
     fs::write(directory.path().join("1"), "x").unwrap();
     let inodes = ["0", "1"].map(|name| fs::metadata(directory.path().join(name)).unwrap().ino());
-    let watch = Watch::new(&named(&[(&name, OpenClass::ALL)]));
-    let (pid, said) = run(common::child("attack-race-open", &[directory.path()]));
+    until_won("arguments were not what was opened", || opens_while_moving(directory.path(), &name, inodes));
+}
+
+fn opens_while_moving(directory: &Path, name: &str, inodes: [u64; 2]) -> usize {
+    let watch = Watch::new(&named(&[(name, OpenClass::ALL)]));
+    let (pid, said) = run(common::child("attack-race-open", &[directory]));
     watch.exited(pid);
     let (events, gaps, _) = watch.finish();
     assert!(gaps.iter().all(|gap| gap.lost != EventKind::Open), "{gaps:?}");
@@ -66,11 +89,10 @@ fn a_path_rewritten_during_the_open_does_not_hide_the_file() {
         }
         let inode: u64 = made.parse().unwrap();
         let which = inodes.iter().position(|ino| *ino == inode).unwrap().to_string();
-        assert_eq!((told.inode.ino, &told.path), (inode, &text(&directory.path().join(which))));
+        assert_eq!((told.inode.ino, &told.path), (inode, &text(&directory.join(which))));
         lies += usize::from(told.arg != told.path);
     }
-    println!("{lies} of {ROUNDS} arguments were not what was opened");
-    assert!(lies > 0, "the path was never rewritten in time: the test does not test");
+    lies
 }
 
 /// What the kernel removed is what is told, where programs at its functions work; elsewhere the text is all there is, and
@@ -81,11 +103,15 @@ fn a_path_rewritten_during_an_unlink_does_not_hide_the_file() {
         return;
     }
     let (directory, name) = place();
-    let mut plan = named(&[(&name, OpenClass::CALL)]);
+    until_won("paths were not what was removed", || unlinks_while_moving(directory.path(), &name));
+}
+
+fn unlinks_while_moving(directory: &Path, name: &str) -> usize {
+    let mut plan = named(&[(name, OpenClass::CALL)]);
     plan.kinds = KindSet::of(&[EventKind::Unlink]);
     plan.calls.insert(EventKind::Unlink, CallPlan { named: true, ..CallPlan::default() });
     let watch = Watch::new(&plan);
-    let (pid, said) = run(common::child("attack-race-unlink", &[directory.path()]));
+    let (pid, said) = run(common::child("attack-race-unlink", &[directory]));
     watch.exited(pid);
     let (events, gaps, _) = watch.finish();
     assert!(gaps.is_empty(), "{gaps:?}");
@@ -101,14 +127,13 @@ fn a_path_rewritten_during_an_unlink_does_not_hide_the_file() {
     let mut lies = 0;
     for (removed, told) in removed.iter().zip(told) {
         assert_eq!(told.result, 0);
-        let true_one = text(&directory.path().join(removed));
+        let true_one = text(&directory.join(removed));
         assert!(told.texts[0] == true_one || told.shared_memory, "{told:?}");
         let resolved = if common::has_trampolines() { &true_one } else { &Text::EMPTY };
         assert_eq!(&told.resolved[0], resolved, "{told:?}");
         lies += usize::from(told.texts[0] != true_one);
     }
-    println!("{lies} of {ROUNDS} paths were not what was removed");
-    assert!(lies > 0, "the path was never rewritten in time: the test does not test");
+    lies
 }
 
 #[test]
@@ -283,12 +308,14 @@ impl Moving {
         std::thread::scope(|scope| {
             let last = &self.path[self.path.len() - 2];
             scope.spawn(move || {
+                pin(0);
                 let mut turn = bytes.iter().cycle();
                 while !self.stop.load(Ordering::Relaxed) {
                     last.store(*turn.next().unwrap(), Ordering::Relaxed);
                     (0..20).for_each(|_| std::hint::spin_loop());
                 }
             });
+            pin(1);
             let turn = |round: usize| {
                 if round.is_multiple_of(BATCH) {
                     std::thread::sleep(Duration::from_millis(20));

@@ -183,7 +183,7 @@ fn lost_closes_are_counted() {
     let plan = all();
     let watch = Watch::with(&config, &plan);
     let directory = tempfile::tempdir().unwrap();
-    run(child("hw-many-closes", &[directory.path()]));
+    watch.unread(|| run(child("hw-many-closes", &[directory.path()])));
     let (events, gaps, sensor) = watch.finish();
     let counters = sensor.counters().unwrap();
     let own = counters.iter().find(|counter| counter.kind == EventKind::CloseWrite).unwrap();

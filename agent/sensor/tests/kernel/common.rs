@@ -4,6 +4,7 @@ use hostward_event::plan::{KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::{Gap, RawBody, RawEvent, RawExec};
 use hostward_event::{EventKind, KindSet};
 use hostward_sensor::{Config, Sensor};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -19,7 +20,7 @@ pub(crate) const CHILD: &str = "HOSTWARD_SENSOR_TEST_CHILD";
 /// `HOSTWARD_REQUIRE` names `kernel`.
 pub(crate) fn can_observe(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
-    let btf = std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    let btf = Path::new("/sys/kernel/btf/vmlinux").exists();
     if root && btf {
         return true;
     }
@@ -163,6 +164,13 @@ impl Watch {
         gaps.sum()
     }
 
+    /// Does `work` while nobody reads the rings, so that what does not fit is lost however busy or idle the machine is.
+    pub(crate) fn unread<T>(&self, work: impl FnOnce() -> T) -> T {
+        // The reader waits for this lock as soon as it has read something.
+        let _held = self.seen.inputs.lock().unwrap();
+        work()
+    }
+
     /// Waits for the exit of `pid`, so that all that it did came before.
     pub(crate) fn exited(&self, pid: u32) -> RawEvent {
         self.event("exit", |event| event.task.pid == pid && matches!(event.body, RawBody::Exit { .. }))
@@ -187,14 +195,26 @@ impl Watch {
     }
 }
 
+/// Copies a program. By another process: a descriptor of ours, open for writing, could be inherited by a child that
+/// another test starts just then, and the program would be busy.
+pub(crate) fn copy(from: &str, to: &Path) {
+    assert!(Command::new("cp").arg("--").arg(from).arg(to).status().unwrap().success());
+}
+
+/// Makes an executable file of this text; by another process, as [`copy`].
+pub(crate) fn script(to: &Path, text: &str) {
+    let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    assert!(Command::new("/bin/sh").args(["-c", write]).arg(to).arg(text).status().unwrap().success());
+}
+
 /// This test binary as a child that runs its test `child` with `task`; it waits for a line on stdin
 /// before it begins.
-pub(crate) fn child(task: &str, arguments: &[&std::path::Path]) -> Child {
+pub(crate) fn child(task: &str, arguments: &[&Path]) -> Child {
     command(task, arguments).spawn().unwrap()
 }
 
 /// The command of [`child`].
-pub(crate) fn command(task: &str, arguments: &[&std::path::Path]) -> Command {
+pub(crate) fn command(task: &str, arguments: &[&Path]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, task).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -80,9 +80,7 @@ fn a_script_is_told_with_its_interpreter() {
     let watch = Watch::new(&named(&[]));
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("do-it");
-    // By a program, as children of other tests would hold a descriptor of ours, and then it could not be executed.
-    let write = "printf '#!/bin/sh\\nsleep 1\\nexit 3\\n' > \"$0\" && chmod 755 \"$0\"";
-    assert!(Command::new("/bin/sh").args(["-c", write]).arg(&script).status().unwrap().success());
+    crate::common::script(&script, "#!/bin/sh\nsleep 1\nexit 3\n");
     let mut child = Command::new(&script).spawn().unwrap();
     let (_, exec) = watch.exec(child.id());
     assert_eq!(child.wait().unwrap().code(), Some(3));
@@ -171,8 +169,8 @@ fn a_program_is_killed_at_its_exec() {
     }
     let directory = tempfile::tempdir().unwrap();
     let (bad, good) = (directory.path().join("bad"), directory.path().join("good"));
-    fs::copy("/bin/true", &bad).unwrap();
-    fs::copy("/bin/true", &good).unwrap();
+    crate::common::copy("/bin/true", &bad);
+    crate::common::copy("/bin/true", &good);
     let mut plan = named(&[]);
     plan.kill_paths.insert(bad.to_str().unwrap().into());
     let watch = Watch::new(&plan);

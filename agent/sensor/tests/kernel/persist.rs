@@ -181,8 +181,7 @@ fn run(program: &Path) -> (u32, Option<i32>) {
 
 fn evil(directory: &Path) -> PathBuf {
     let evil = directory.join("hw-persist-evil");
-    // By another process, whose descriptor no child of another test can inherit.
-    assert!(Command::new("cp").arg("/bin/true").arg(&evil).status().unwrap().success());
+    crate::common::copy("/bin/true", &evil);
     evil
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 
 fn program(directory: &Path, name: &str) -> PathBuf {
     let to = directory.join(name);
-    fs::copy("/bin/true", &to).unwrap();
+    crate::common::copy("/bin/true", &to);
     to
 }
 
@@ -91,7 +91,7 @@ fn a_program_dies_at_exec_by_path_or_name() {
     // Nothing of the program may run: were it late once, a file would appear.
     let trace = directory.path().join("late");
     let shell = directory.path().join("hw-test-shell");
-    fs::copy("/bin/sh", &shell).unwrap();
+    crate::common::copy("/bin/sh", &shell);
     watch.sensor.apply(&killing(&[&shell], &[])).unwrap();
     for _ in 0..50 {
         let status = Command::new(&shell).arg("-c").arg(format!(": > {}", trace.display())).status().unwrap();
@@ -147,9 +147,9 @@ fn losses_are_told_to_the_last_event() {
     let watch = Watch::with(&config, &everything());
     let directory = tempfile::tempdir().unwrap();
     let children: Vec<_> = (0..3).map(|_| crate::common::child("flood", &[directory.path()])).collect();
-    for child in children {
-        crate::common::run(child);
-    }
+    let mut children = children.into_iter();
+    watch.unread(|| children.next().map(crate::common::run));
+    children.for_each(|child| drop(crate::common::run(child)));
     let (events, gaps, sensor) = watch.finish();
     let counters = sensor.counters().unwrap();
     assert!(counters.iter().any(|kind| kind.kind == EventKind::Open && kind.dropped > 0), "{counters:?}");

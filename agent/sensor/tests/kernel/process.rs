@@ -85,7 +85,7 @@ fn exec_tells_all_about_a_program() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let name = OsString::from_vec(b"odd\xff name".to_vec());
     let program = directory.path().join(&name);
-    fs::copy("/bin/true", &program).unwrap();
+    crate::common::copy("/bin/true", &program);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let (near, far) = UnixStream::pair().unwrap();
     let mut child = Command::new(&program)
@@ -209,8 +209,7 @@ fn a_script_is_told_with_its_interpreter() {
     }
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("script");
-    fs::write(&script, "#!/bin/sh\nexit 0\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    crate::common::script(&script, "#!/bin/sh\nexit 0\n");
     let watch = Watch::new(&named(&[]));
     let mut child = Command::new(&script).spawn().unwrap();
     let (event, exec) = watch.exec(child.id());
@@ -247,7 +246,7 @@ fn a_program_without_a_file_is_known_as_memfd() {
     // Anybody may call a file so.
     let directory = tempfile::tempdir().unwrap();
     let decoy = directory.path().join("memfd:decoy");
-    fs::copy("/bin/true", &decoy).unwrap();
+    crate::common::copy("/bin/true", &decoy);
     let mut child = Command::new(&decoy).spawn().unwrap();
     let (_, exec) = watch.exec(child.id());
     child.wait().unwrap();
@@ -324,7 +323,7 @@ fn a_deep_path_is_whole_and_a_deeper_one_marked() {
         (0..levels).for_each(|_| place.push("d"));
         fs::create_dir_all(&place).unwrap();
         let program = place.join("deep");
-        fs::copy("/bin/true", &program).unwrap();
+        crate::common::copy("/bin/true", &program);
         let mut child = Command::new(&program).spawn().unwrap();
         let (_, exec) = watch.exec(child.id());
         child.wait().unwrap();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn executable(path: &Path, from: &str) {
-    fs::copy(from, path).unwrap();
+    crate::common::copy(from, path);
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -21,8 +21,7 @@ fn a_script_is_told_with_its_interpreter() {
     let watch = Watch::new(&named(&[]));
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("do-it");
-    fs::write(&script, "#!/bin/sh\nexit 0\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    crate::common::script(&script, "#!/bin/sh\nexit 0\n");
     let mut child = Command::new(&script).spawn().unwrap();
     let (_, exec) = watch.exec(child.id());
     child.wait().unwrap();

@@ -51,7 +51,7 @@ fn events_are_told_of_wanted_names_and_users_alone() {
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let [one, two] = ["hw-one", "hw-two"].map(|name| {
         let to = directory.path().join(name);
-        fs::copy("/bin/sh", &to).unwrap();
+        crate::common::copy("/bin/sh", &to);
         to
     });
     let kinds = KindSet::of(&[EventKind::Open, EventKind::Unlink, EventKind::Unlinkat]);
