@@ -73,7 +73,9 @@ pub(crate) fn sensor_tests(program: &str, name: &str) -> Result<PathBuf> {
         .filter(|message| message["target"]["name"] == program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .context("cargo names no test program of hostward-sensor")?;
-    let named = place::target()?.join("vm").join(name);
+    let place = place::target()?.join("vm");
+    std::fs::create_dir_all(&place)?;
+    let named = place.join(name);
     std::fs::copy(&built, &named).with_context(|| built.display().to_string())?;
     Ok(named)
 }
