@@ -1,6 +1,6 @@
 //! The reduced sensor, where the kernel lets no program read its memory. Only such a kernel can tell: the machine's owner
 //! says by `HOSTWARD_LEAN` that this one is to be.
-use crate::common::{Watch, can_observe, everything, named};
+use crate::common::{Watch, can_observe, named};
 use hostward_event::EventKind;
 use hostward_event::plan::OpenClass;
 use hostward_event::raw::{Endpoint, RawBody, Rung};
@@ -26,7 +26,7 @@ fn processes_are_told() {
     if !is_lean("processes_are_told") {
         return;
     }
-    let watch = Watch::new(&everything());
+    let watch = Watch::new(&named(&[("lean-wanted", OpenClass::ALL)]));
     assert!(watch.sensor.notes().iter().any(|note| note.starts_with("reduced sensor")));
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("link");
@@ -132,7 +132,7 @@ fn connects_and_their_ends_are_told() {
     if !is_lean("connects_and_their_ends_are_told") {
         return;
     }
-    let watch = Watch::new(&everything());
+    let watch = Watch::new(&named(&[("lean-wanted", OpenClass::ALL)]));
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let listener = TcpListener::bind(address).unwrap();
         let there = listener.local_addr().unwrap();
@@ -187,7 +187,7 @@ fn nothing_is_lost_and_the_rest_says_why_it_is_not_there() {
     if !is_lean("nothing_is_lost_and_the_rest_says_why_it_is_not_there") {
         return;
     }
-    let watch = Watch::new(&everything());
+    let watch = Watch::new(&named(&[("lean-wanted", OpenClass::ALL)]));
     for _ in 0..50 {
         assert!(Command::new("/bin/true").status().unwrap().success());
     }

@@ -1,5 +1,5 @@
 //! Signals that one process sends to another, with the target as the host knows it.
-use crate::common::{Watch, can_observe, everything};
+use crate::common::{Watch, can_observe, named};
 use hostward_event::plan::KernelPlan;
 use hostward_event::raw::{RawBody, RawEvent, RawSignal, SignalFate};
 use hostward_event::{EventKind, KindSet};
@@ -26,7 +26,7 @@ fn a_signal_names_its_target_as_the_host_does() {
     if !can_observe("a_signal_names_its_target_as_the_host_does") {
         return;
     }
-    let watch = Watch::new(&everything());
+    let watch = Watch::new(&named(&[]));
     let mut target = sleeper();
     let (exec, _) = watch.exec(target.id());
     let killer = run(Command::new("/bin/kill").args(["-TERM", &target.id().to_string()]));
@@ -50,7 +50,7 @@ fn a_target_in_a_pid_namespace_has_the_hosts_number() {
     if !can_observe("a_target_in_a_pid_namespace_has_the_hosts_number") {
         return;
     }
-    let watch = Watch::new(&everything());
+    let watch = Watch::new(&named(&[]));
     // Inside, the target has another number; the shell signals by that, once it is the other program, then itself.
     let script = "sleep 1000 & until grep -q sleep /proc/$!/comm; do :; done; kill -STOP $!; kill -KILL $!; wait $! 2>/dev/null; kill -CONT $$; exit 0";
     run(Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "sh", "-c", script]));
