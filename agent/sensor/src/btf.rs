@@ -33,6 +33,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -134,7 +135,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 impl<'a> KernelBtf<'a> {
-    /// Indexes `bytes`; structs and enums named in `wanted` can be asked for later.
+    /// Indexes `bytes`; structs, enums and functions named in `wanted` can be asked for later.
     ///
     /// # Errors
     /// [`BtfError`] when `bytes` is not BTF as far as Linux 7 knows it.
@@ -171,7 +172,7 @@ impl<'a> KernelBtf<'a> {
                 other if other > kind::LAST => return Err(BtfError::Kind { id, kind: other }),
                 _ => 0,
             };
-            if matches!(one.kind(), kind::STRUCT | kind::ENUM | kind::ENUM64)
+            if matches!(one.kind(), kind::STRUCT | kind::ENUM | kind::ENUM64 | kind::FUNC)
                 && let Some(name) = name_at(strings, one.name, longest)
                 && let Some(ids) = named.get_mut(name)
             {
@@ -268,6 +269,12 @@ impl<'a> KernelBtf<'a> {
                 if own == name.as_bytes() { word(self.types, at + 4) } else { None }
             })
         })
+    }
+
+    /// The type of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let ids = self.named.get(name.as_bytes())?;
+        ids.iter().copied().find(|id| self.by_id(*id).is_some_and(|one| one.kind() == kind::FUNC))
     }
 
     fn structs(&self, of: &str) -> Vec<u32> {
@@ -389,6 +396,7 @@ mod tests {
         blob.add("twice", kind::STRUCT, false, 4, &[("same", int, 0), ("moved", int, 32)]);
         blob.add("twice", kind::STRUCT, false, 8, &[("same", int, 0), ("moved", int, 64)]);
         blob.add("numbers", kind::ENUM, false, 4, &[("ONE", 1, 0), ("SEVEN", 7, 0)]);
+        blob.add("outer", kind::FUNC, false, int, &[]);
         blob
     }
 
@@ -402,6 +410,7 @@ mod tests {
         assert_eq!(btf.size("outer"), Some(20));
         assert_eq!(btf.enumerator("numbers", "SEVEN"), Some(7));
         assert_eq!(btf.enumerator("numbers", "EIGHT"), None);
+        assert_eq!((btf.function("outer"), btf.function("numbers")), (Some(9), None));
     }
 
     #[test]

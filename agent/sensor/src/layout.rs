@@ -1,7 +1,7 @@
 //! What the programs must know of the running kernel: offsets, helpers, system call numbers.
 
 use crate::btf::{BtfError, FieldError, KernelBtf};
-use crate::cgroup;
+use crate::{cast, cgroup};
 use hostward_abi::maps::Settings;
 use hostward_abi::offsets::{ABSENT, SPECS};
 use std::path::Path;
@@ -61,6 +61,8 @@ pub(crate) struct Layout {
     pub(crate) settings: Settings,
     /// All of a socket that the connect program needs is there.
     pub(crate) has_sockets: bool,
+    /// Type of [`cast::FUNCTION`], where it takes any address.
+    pub(crate) cast: Option<u32>,
 }
 
 impl Layout {
@@ -68,6 +70,8 @@ impl Layout {
     pub(crate) fn running() -> Result<Self, LayoutError> {
         let bytes = std::fs::read(BTF_PATH).map_err(LayoutError::Read)?;
         let mut layout = Self::from_btf(&bytes)?;
+        layout.cast = layout.cast.filter(|_| cast::takes_any_address());
+        layout.settings.loads = u32::from(layout.cast.is_some());
         layout.settings.cgroup_hierarchy = cgroup::v1_hierarchy(Path::new("/proc"));
         Ok(layout)
     }
@@ -75,7 +79,7 @@ impl Layout {
     pub(crate) fn from_btf(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut names: Vec<&str> =
             SPECS.iter().flat_map(|(_, spec)| spec.split('|')).filter_map(owner).collect();
-        names.extend(["pt_regs", "bpf_func_id"]);
+        names.extend(["pt_regs", "bpf_func_id", cast::FUNCTION]);
         let btf = KernelBtf::parse(bytes, &names)?;
         let mut offsets = [ABSENT; SPECS.len()];
         let mut missing = Vec::new();
@@ -99,8 +103,10 @@ impl Layout {
             cgroup_hierarchy: 0,
             nr_close,
             held_once: u32::from(btf.field("file", "f_count").is_ok()),
+            loads: 0,
         };
-        let mut layout = Self { offsets, missing, settings, has_sockets: false };
+        let cast = btf.function(cast::FUNCTION);
+        let mut layout = Self { offsets, missing, settings, has_sockets: false, cast };
         layout.has_sockets = [
             "socket_sk",
             "socket_type",

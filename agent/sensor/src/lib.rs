@@ -36,6 +36,7 @@
 pub mod btf;
 mod budget;
 mod calls;
+mod cast;
 mod cgroup;
 mod checks;
 mod clock;

@@ -1,5 +1,6 @@
 //! From bytes to attached programs.
 
+use crate::cast;
 use crate::error::program_refusal;
 use crate::fexit::{self, Bound, Trampolines};
 use crate::ladder::{ProbeState, ProbeStatus};
@@ -52,6 +53,7 @@ pub(crate) fn pinned_object(
         own.cgroup_hierarchy,
         own.nr_close,
         own.held_once,
+        own.loads,
     ];
     let mut loader = EbpfLoader::new();
     // The programs have no relocations of their own; without this aya would read the kernel's BTF.
@@ -65,7 +67,7 @@ pub(crate) fn pinned_object(
     for (map, path) in pins {
         loader.map_pin_path(map, path.as_path());
     }
-    loader.load(bytes)
+    loader.load(&cast::put(bytes, layout.cast))
 }
 
 /// How long a load is tried again that signals interrupt.

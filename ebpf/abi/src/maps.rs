@@ -44,6 +44,10 @@ pub const SAMPLED_PROCESSES: u32 = 4096;
 /// Numbers of system calls that the call table has room for.
 pub const CALL_NUMBERS: u32 = 512;
 
+/// Number of a helper that does not exist. The loader puts a call of the kernel's function `bpf_rdonly_cast` in place of a
+/// call of it: only the running kernel tells that function's number.
+pub const CAST: i32 = 0x5243_4131;
+
 /// Concurrent users of scratch memory per CPU and object. A program cannot interrupt itself, and
 /// an object has programs of at most three contexts, so four is one more than can ever be taken.
 pub const SLOTS_PER_CPU: u32 = 4;
@@ -146,6 +150,8 @@ wire! {
         pub nr_close: u32,
         /// What the count of a file says that is held once: 1, and 0 where it is a `file_ref_t` (6.13).
         pub held_once: u32,
+        /// 1: the kernel lets a program load from any address (6.17); see [`CAST`].
+        pub loads: u32,
     }
 
     /// The open filter's fixed part.

@@ -1,6 +1,6 @@
 //! `struct dentry`, `struct vfsmount` and the `struct mount` around it.
 
-use super::{Access, Probe, copy};
+use super::{Access, Probe, words};
 use crate::off;
 
 /// A place in the file tree: `struct path`.
@@ -52,7 +52,10 @@ impl Link {
     /// `to` is map memory.
     #[inline(always)]
     pub unsafe fn read(to: *mut [u8; LINK_BYTES], dentry: u64) -> Self {
-        copy(to.cast(), LINK_BYTES as u32, (dentry as *const u8).wrapping_add(off!(dentry_parent) as usize));
+        words::<{ LINK_BYTES / 8 }>(
+            to.cast(),
+            (dentry as *const u8).wrapping_add(off!(dentry_parent) as usize),
+        );
         Self(to.cast())
     }
 
@@ -145,6 +148,6 @@ impl MountLink {
     #[inline(always)]
     pub unsafe fn read(to: *mut Self, mount: u64) {
         let from = (mount as *const u8).wrapping_add(off!(mount_parent) as usize);
-        copy(to.cast(), size_of::<Self>() as u32, from);
+        words::<3>(to.cast(), from);
     }
 }

@@ -5,7 +5,7 @@
 //! - [`Typed`]: from a BTF-typed argument or `bpf_get_current_task_btf` and the fields behind it.
 //!   A plain load; the kernel fixes up a fault to zero.
 //! - [`Probe`]: from anything the verifier knows no type of (array elements, `container_of`). One
-//!   helper call.
+//!   helper call; a plain load where the kernel lets a program load from any address (6.17).
 //! - [`Current`]: from the current task in programs that have no typed argument. Typed where the
 //!   kernel has the helper (5.11), else probed; the verifier sees only one of both.
 //! - [`Direct`]: as [`Typed`], in programs that may use no helper that reads kernel memory at all.
@@ -64,6 +64,9 @@ impl Access for Typed {
 impl Access for Probe {
     #[inline(always)]
     unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
+        if crate::setting!(loads) != 0 {
+            return core::ptr::read_volatile(readable(base).add(offset as usize).cast());
+        }
         let mut value = MaybeUninit::<T>::uninit();
         copy(value.as_mut_ptr().cast(), size_of::<T>() as u32, base.wrapping_add(offset as usize));
         // The helper fills the buffer with zeros when it fails.
@@ -88,6 +91,42 @@ impl Access for Current {
     #[inline(always)]
     unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
         if crate::setting!(typed) != 0 { Typed::load(base, offset) } else { Probe::load(base, offset) }
+    }
+}
+
+/// `address` as memory that the verifier lets a program load from; where nothing is, a load gives zero.
+#[inline(always)]
+unsafe fn readable(address: *const u8) -> *const u8 {
+    let memory: *const u8;
+    core::arch::asm!(
+        "call {cast}",
+        cast = const hostward_abi::maps::CAST,
+        inout("r1") address => _,
+        inout("r2") 0_u64 => _,
+        lateout("r0") memory,
+        lateout("r3") _,
+        lateout("r4") _,
+        lateout("r5") _,
+        options(nostack),
+    );
+    memory
+}
+
+/// Copies `N` words of kernel memory; zeros where they cannot be read.
+///
+/// # Safety
+/// `to` has room for them.
+#[inline(always)]
+pub unsafe fn words<const N: usize>(to: *mut u64, from: *const u8) {
+    if crate::setting!(loads) != 0 {
+        let from = readable(from).cast::<u64>();
+        let mut at = 0;
+        while at < N {
+            core::ptr::write_volatile(to.add(at), core::ptr::read_volatile(from.add(at)));
+            at += 1;
+        }
+    } else {
+        copy(to.cast(), N as u32 * 8, from);
     }
 }
 
