@@ -93,7 +93,7 @@ impl Rings {
             self.wait(timeout)?;
         }
         let mut horizon_ns = boot_ns().saturating_sub(SETTLE_NS);
-        let mut result = Ok(());
+        let (mut result, mut emptied_all) = (Ok(()), true);
         if let Some(process) = &mut self.process {
             let mut last_ns = 0;
             let emptied = process.round(&mut |input| {
@@ -105,6 +105,7 @@ impl Rings {
                     self.young.push(input);
                 }
             });
+            emptied_all &= matches!(emptied, Ok(true));
             match emptied {
                 Ok(true) => {}
                 // What lies behind the last record may be older than what the others hold.
@@ -121,6 +122,7 @@ impl Rings {
                     self.young.push(input);
                 }
             });
+            emptied_all &= matches!(emptied, Ok(true));
             match emptied {
                 // What was kept while no agent read is told in its order, so process events wait for its end.
                 Ok(false) if other.is_behind() => {
@@ -129,8 +131,8 @@ impl Rings {
                 emptied => result = result.and(emptied.map(drop)),
             }
         }
-        // What is read later is of a later time.
-        self.overlap.take_if(|overlap| overlap.is_over(horizon_ns));
+        // What is read from now on is of a later time.
+        self.overlap.take_if(|overlap| emptied_all && overlap.is_over(horizon_ns));
         let start = inputs.len();
         inputs.extend(self.young.extract_if(.., |input| time_ns(input) <= horizon_ns));
         // Stable: records of the same time stay in the order of their ring.

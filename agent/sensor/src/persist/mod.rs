@@ -159,9 +159,7 @@ impl Persist {
         readers: &mut [RingReader],
     ) -> Result<(), String> {
         let Some(own) = &self.own else { return Ok(()) };
-        if found {
-            self.inherited.goes_on = true;
-        } else {
+        if !found {
             own.marks.forget(of.rings().into_iter().flat_map(|ring| ring.kinds));
         }
         for reader in readers {
@@ -170,6 +168,7 @@ impl Persist {
             }
             reader.stay();
         }
+        self.inherited.goes_on |= found;
         Ok(())
     }
 

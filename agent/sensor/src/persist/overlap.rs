@@ -64,7 +64,6 @@ fn key(event: &RawEvent) -> Key {
     let (one, other) = match &event.body {
         RawBody::Exec(_) | RawBody::Fork { .. } | RawBody::Exit { .. } => process,
         RawBody::Cgroup(change) => (change.id, u64::from(change.removed)),
-        // Of a connection that began before, and of who asked, new programs know nothing.
         RawBody::ConnectionEnd(end) => ends(&end.socket),
         RawBody::Dns(dns) => ends(&dns.socket),
         _ => (u64::from(event.task.tid), event.task.start_boot_ns),
@@ -80,13 +79,17 @@ fn ends(socket: &RawConnect) -> (u64, u64) {
     (port(&socket.local), port(&socket.remote))
 }
 
+/// Of a connection that began before, and of who asked, the new programs know less.
 fn is_same(one: &RawBody, other: &RawBody) -> bool {
+    let between =
+        |one: &RawConnect, other: &RawConnect| one.local == other.local && one.remote == other.remote;
     match (one, other) {
-        (RawBody::ConnectionEnd(one), RawBody::ConnectionEnd(other)) => one.socket == other.socket,
+        (RawBody::ConnectionEnd(one), RawBody::ConnectionEnd(other)) => between(&one.socket, &other.socket),
         (RawBody::Dns(one), RawBody::Dns(other)) => {
-            one.socket == other.socket && one.message == other.message
+            between(&one.socket, &other.socket) && one.message == other.message
         }
-        (RawBody::Exec(_), _) | (RawBody::Fork { .. }, _) | (RawBody::Exit { .. }, _) => true,
+        // The key says it all.
+        (RawBody::Exec(_) | RawBody::Fork { .. } | RawBody::Exit { .. } | RawBody::Cgroup(_), _) => true,
         (one, other) => one == other,
     }
 }

@@ -151,7 +151,15 @@ impl Pinned {
         name: &str,
         mut attach: impl FnMut() -> Result<FdLink, String>,
     ) -> Result<Held, String> {
-        let link = attach()?;
+        let link = match attach() {
+            Ok(link) => link,
+            Err(why) => {
+                if let Some((set, of)) = &self.place {
+                    remove(&set.program(*of, name));
+                }
+                return Err(why);
+            }
+        };
         let held = |link, pins| Held { _keeps: Keeps::Link(link), pins, program: Some(name.to_owned()) };
         let Some((set, of)) = &self.place else { return Ok(held(link, Vec::new())) };
         let (at, program) = (set.link(*of, name), set.program(*of, name));
