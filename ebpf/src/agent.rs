@@ -14,6 +14,9 @@ use hostward_abi::maps::Agent;
 static AGENT: Array<Agent> = Array::with_max_entries(1, 0);
 
 /// The process of this number is the agent, if it began at `start`.
+///
+/// # Safety
+/// In a program.
 #[inline(always)]
 pub unsafe fn is(pid: u32, start: impl FnOnce() -> u64) -> bool {
     let Some(agent) = AGENT.get_ptr(0) else {
@@ -26,7 +29,7 @@ pub unsafe fn is(pid: u32, start: impl FnOnce() -> u64) -> bool {
     began == 0 || began == start()
 }
 
-/// The current task is of the agent. `task`: that one, as a function for the few that have to look at it.
+/// The current task, which `task` gives if it has to be looked at, is of the agent.
 ///
 /// # Safety
 /// `A` may load from it.
