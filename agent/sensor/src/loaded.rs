@@ -27,11 +27,12 @@ impl Loaded {
     pub(crate) fn new(mut object: Ebpf, of: Object, pins: Pinned, own: Identity) -> Result<Self, LoadError> {
         let failed = |cause| LoadError::Map { map: "AGENT", cause };
         let absent = || failed(MapError::InvalidName { name: "AGENT".to_owned() });
-        let mut agent: Array<&mut MapData, [u64; 2]> =
+        let mut agent: Array<&mut MapData, [u64; 3]> =
             Array::try_from(object.map_mut("AGENT").ok_or_else(absent)?).map_err(failed)?;
+        let (start, mask) = own.start_boot_ns.map_or((0, 0), |start| (start, u64::MAX));
         // Number and a half that is zero share a word.
         const { assert!(cfg!(target_endian = "little")) };
-        agent.set(0, [u64::from(own.pid), own.start_boot_ns.unwrap_or_default()], 0).map_err(failed)?;
+        agent.set(0, [u64::from(own.pid), start, mask], 0).map_err(failed)?;
         let counters = |kinds| {
             let map = data(&object, "COUNTERS")?;
             Counters::new(map, kinds).map_err(|cause| LoadError::Map { map: "COUNTERS", cause })

@@ -127,8 +127,10 @@ wire! {
         pub tgid: u32,
         /// Zero.
         pub reserved: u32,
-        /// Start of the process, CLOCK_BOOTTIME ns; 0: not known, the number decides alone.
+        /// Start of the process, CLOCK_BOOTTIME ns.
         pub start_boot_ns: u64,
+        /// Bits of the start that count: all, or none where it is not known and the number decides alone.
+        pub start_mask: u64,
     }
 
     /// Read-only settings of an object.

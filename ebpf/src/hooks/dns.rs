@@ -114,7 +114,7 @@ unsafe fn question(packet: *mut __sk_buff) {
     let cookie = bpf_get_socket_cookie(packet.cast());
     // The agent's own too: its answers are known by it.
     let _ = ASKERS.insert(&cookie, owner.assume_init_ref(), 0);
-    if agent::is((*header).pid, || (*header).start_boot_ns) {
+    if agent::is((*header).pid, (*header).start_boot_ns) {
         return;
     }
     let Some(alone) = alone::attempt(kind::DNS_QUESTION) else {
@@ -148,7 +148,7 @@ unsafe fn answer(packet: *mut __sk_buff) {
     let cookie = bpf_get_socket_cookie(packet.cast());
     let asker = ASKERS.get_ptr(&cookie);
     if let Some(asker) = asker
-        && agent::is((*asker).pid, || (*asker).start_boot_ns)
+        && agent::is((*asker).pid, (*asker).start_boot_ns)
     {
         return;
     }

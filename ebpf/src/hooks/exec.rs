@@ -77,7 +77,7 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
     let whole = (*body).flags & process_flag::PATH_CUT == 0;
     let path_bytes = if whole { path_bytes as u64 } else { 0 };
     if pid != 1
-        && !agent::is(pid, || (*header).start_boot_ns)
+        && !agent::is(pid, (*header).start_boot_ns)
         && kill::must_die::<false>(slot, path_at, path_bytes, &raw const (*header).comm)
         && bpf_send_signal(SIGKILL) == 0
     {

@@ -61,7 +61,7 @@ unsafe fn sends(sent: *mut bpf_sock_addr, family: u16, address: [u32; 4]) {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let task = task::probed();
     let start_boot_ns = task.group_leader::<Probe>().start::<Probe>();
-    if agent::is(pid, || start_boot_ns) {
+    if agent::is(pid, start_boot_ns) {
         return;
     }
     let port = core::ptr::read_volatile(&raw const (*sent).user_port) & 0xffff;

@@ -152,7 +152,7 @@ unsafe fn closes(sock: Sock) {
 unsafe fn ended(sock: Sock) {
     let known = CONNECTIONS.get_ptr(sock.key());
     if let Some(known) = known
-        && agent::is((*known).owner.pid, || (*known).owner.start_boot_ns)
+        && agent::is((*known).owner.pid, (*known).owner.start_boot_ns)
     {
         return;
     }

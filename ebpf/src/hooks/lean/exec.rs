@@ -56,7 +56,7 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
 
     let pid = (*header).pid;
     if pid != 1
-        && !agent::is(pid, || (*header).start_boot_ns)
+        && !agent::is(pid, (*header).start_boot_ns)
         && kill::must_die::<true>(slot, path_at, path_bytes as u64, &raw const (*header).comm)
         && bpf_send_signal(SIGKILL) == 0
     {
