@@ -26,6 +26,7 @@
 //! - *A set of which a part is gone*: it is made anew, and that what it held is lost is said.
 //! - *The agent is killed*: what it had read and not yet handed over is a gap. What waited for its container or program,
 //!   and what an output had in memory, is lost without a number; that the agent did not stop in order is said.
+//! - *A connection ends while a set is taken over*: its end was once seen to be told by both generations, on a busy machine.
 //! - *The agent is killed while it takes a set over*: what it had read of the rings is lost without a number.
 //! - *A long gap*: a ring has a ceiling. What does not fit is counted by the programs, and a gap.
 //! - *A process has the number of an agent that is gone*: it is told as any other, as programs know the agent by its
