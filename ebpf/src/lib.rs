@@ -30,6 +30,7 @@
 #[macro_use]
 pub mod mem;
 
+pub mod agent;
 pub mod kernel;
 pub mod out;
 pub mod path;

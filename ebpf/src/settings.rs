@@ -7,10 +7,9 @@ use hostward_abi::offsets::Offsets;
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = Offsets::NONE;
 
-/// What this machine can, and who the agent is.
+/// What this machine can.
 #[unsafe(no_mangle)]
 pub static SETTINGS: Settings = Settings {
-    agent_tgid: 0,
     typed: 0,
     regs_helper: 0,
     regs_distance: 0,

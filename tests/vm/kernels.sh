@@ -22,7 +22,8 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     calls::opens_are_told_with_flags_result_and_file
     calls::connects_are_told_with_addresses_and_result
     ignored::an_ignored_program_is_not_told_but_its_start_and_end_are
-    closes::a_written_file_is_told_once_by_its_last_close'
+    closes::a_written_file_is_told_once_by_its_last_close
+    persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached'
 case $(uname -r) in
 6.1.*) tests="$tests
     ignored::ignored_connects_are_those_that_went_out closes::ignored_closes_are_counted
@@ -30,6 +31,8 @@ case $(uname -r) in
     ignored::an_ignored_path_is_the_kernels_and_not_the_arguments
     paths::names_are_looked_for_in_the_paths_that_the_kernel_used network::a_connection_ends_with_its_bytes
     datagrams::a_process_sends_to_an_address_for_the_first_time_once
+    persist_calls::opens_connects_calls_and_sockets_are_told_that_nobody_read
+    persist_calls::a_process_with_the_number_of_a_killed_agent_is_told
     datagrams::a_question_and_its_answer_are_the_askers plans::a_program_dies_at_exec_by_path_or_name" ;;
 esac
 # shellcheck disable=SC2086

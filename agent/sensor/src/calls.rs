@@ -2,6 +2,7 @@
 
 use crate::checks;
 use crate::error::ApplyError;
+use crate::plan;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError};
 use hostward_abi::maps::{
@@ -31,6 +32,16 @@ impl Calls {
                 .then(|| (number, words(&of(spec, plan.calls.get(&spec.kind).unwrap_or(&all), attached))))
         };
         Self(wanted.filter_map(row).collect())
+    }
+
+    /// What lies in the map of programs that another agent has loaded.
+    pub(crate) fn in_force(object: &Ebpf) -> Result<Self, ApplyError> {
+        let table: Array<&MapData, [u64; WORDS]> = plan::found(object, MAP)?;
+        let row = |number| Ok((number, table.get(&number, 0)?));
+        let rows =
+            (0..CALL_NUMBERS).map(row).filter(|row| !matches!(row, Ok((_, words)) if *words == [0; WORDS]));
+        let rows = rows.collect::<Result<_, MapError>>();
+        rows.map(Self).map_err(|cause| ApplyError { map: MAP, cause })
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::fexit::Trampolines;
 use crate::ladder::ProbeStatus;
 use crate::net::Hook;
+use crate::persist::Pinned;
 use aya::maps::{Array, MapData};
 use aya::{Btf, Ebpf};
 use hostward_abi::maps::path_check;
@@ -83,6 +84,13 @@ impl Checks {
         CHECKS.iter().zip(&mut self.hooks)
     }
 
+    /// Goes on with what an agent before has attached.
+    pub(crate) fn adopt(&mut self, pins: &mut Pinned) {
+        for (check, hook) in self.all() {
+            hook.adopt(pins, (check.function == CHOWN).then_some(OLDER_CHOWN));
+        }
+    }
+
     /// Some check of these calls has no program yet.
     pub(crate) fn lack(&self, kinds: KindSet) -> bool {
         CHECKS.iter().zip(&self.hooks).any(|(check, hook)| is_wanted(check, kinds) && hook.lacks_program())
@@ -92,6 +100,7 @@ impl Checks {
     pub(crate) fn attach(
         &mut self,
         object: &mut Ebpf,
+        pins: &mut Pinned,
         trampolines: &mut Trampolines,
         btf: Option<&Btf>,
         kinds: KindSet,
@@ -114,14 +123,14 @@ impl Checks {
                     hook.load(object, btf);
                 }
             }
-            hook.want(object, true);
+            hook.want(object, pins, true);
         }
     }
 
     /// Detaches what `kinds` do not want, when the table asks no more for it.
-    pub(crate) fn detach_others(&mut self, object: &mut Ebpf, kinds: KindSet) {
+    pub(crate) fn detach_others(&mut self, object: &mut Ebpf, pins: &mut Pinned, kinds: KindSet) {
         for (_, hook) in self.all().filter(|(check, _)| !is_wanted(check, kinds)) {
-            hook.want(object, false);
+            hook.want(object, pins, false);
         }
     }
 

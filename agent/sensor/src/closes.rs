@@ -4,18 +4,18 @@ use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::load::SyscallRungs;
 use crate::net::Hook;
+use crate::persist::{Held, Pinned};
 use crate::rungs::{CLOSE, CLOSE_ENTRIES, UNSEEN_CLOSES};
 use crate::tracepoint::Tracepoints;
 use aya::{Btf, Ebpf};
 use hostward_abi::offsets::ABSENT;
 use std::io;
-use std::os::fd::OwnedFd;
 
 /// The entry of a system call.
 struct Entry {
     state: ProbeState,
     /// Attached while there is one.
-    link: Option<OwnedFd>,
+    link: Option<Held>,
 }
 
 /// Both rungs, of which one is attached at most.
@@ -56,10 +56,6 @@ impl Closes {
         function.into_iter().chain(entries.iter().map(|entry| &entry.state))
     }
 
-    pub(crate) fn states_mut(&mut self) -> impl Iterator<Item = &mut ProbeState> {
-        [&mut self.function.state].into_iter().chain(self.entries.iter_mut().map(|entry| &mut entry.state))
-    }
-
     const fn is_by_entries(&self) -> bool {
         !self.passed.is_empty()
     }
@@ -69,10 +65,23 @@ impl Closes {
         !self.is_by_entries() && self.function.lacks_program()
     }
 
+    /// Goes on with what an agent before has attached.
+    pub(crate) fn adopt(&mut self, pins: &mut Pinned) {
+        self.function.adopt(pins, None);
+        for entry in &mut self.entries {
+            entry.link = pins.adopt(&entry.state.hook, entry.state.program);
+            if entry.link.is_some() {
+                entry.state.set(ProbeStatus::Attached, "");
+                UNSEEN_CLOSES.clone_into(&mut self.passed);
+            }
+        }
+    }
+
     /// Attaches by the better rung that the kernel takes, or detaches.
     pub(crate) fn want(
         &mut self,
         object: &mut Ebpf,
+        pins: &mut Pinned,
         rungs: &mut SyscallRungs,
         btf: Option<&Btf>,
         wanted: bool,
@@ -84,7 +93,7 @@ impl Closes {
             self.pass(&why);
         }
         if !self.is_by_entries() {
-            self.function.want(object, wanted);
+            self.function.want(object, pins, wanted);
             if self.function.state.status == ProbeStatus::Refused && !self.entries.is_empty() {
                 let why = self.function.state.why.clone();
                 self.pass(&why);
@@ -95,8 +104,8 @@ impl Closes {
             if wanted { Some(Tracepoints::find().map_err(|why| format!("tracefs: {why}"))) } else { None };
         for entry in &mut self.entries {
             match &tracepoints {
-                Some(tracepoints) => entry.attach(object, rungs, tracepoints, &self.passed),
-                None => entry.close(),
+                Some(tracepoints) => entry.attach(object, pins, rungs, tracepoints, &self.passed),
+                None => entry.close(pins),
             }
         }
     }
@@ -116,9 +125,14 @@ impl Closes {
         self.passed = format!("{why}; {UNSEEN_CLOSES}");
     }
 
-    /// Detaches what is at entries; the function's program goes with the object's others.
-    pub(crate) fn close(&mut self) {
-        self.entries.iter_mut().for_each(Entry::close);
+    /// Detaches what does not outlive the agent.
+    pub(crate) fn let_go(&mut self) {
+        self.function.let_go();
+        for entry in &mut self.entries {
+            if entry.link.take_if(|link| !link.outlives()).is_some() {
+                entry.state.set(ProbeStatus::Unwanted, "detached");
+            }
+        }
     }
 }
 
@@ -127,6 +141,7 @@ impl Entry {
     fn attach(
         &mut self,
         object: &mut Ebpf,
+        pins: &mut Pinned,
         rungs: &mut SyscallRungs,
         tracepoints: &Result<Tracepoints, String>,
         passed: &str,
@@ -142,7 +157,7 @@ impl Entry {
             });
         let link = match id {
             Ok(None) => return self.state.set(ProbeStatus::Missing, "this kernel has no such system call"),
-            Ok(Some(id)) => rungs.tracepoint(object, self.state.program, id),
+            Ok(Some(id)) => rungs.tracepoint(object, pins, self.state.program, &self.state.hook, id),
             Err(why) => Err(why),
         };
         match link {
@@ -154,8 +169,9 @@ impl Entry {
         }
     }
 
-    fn close(&mut self) {
-        if self.link.take().is_some() {
+    fn close(&mut self, pins: &mut Pinned) {
+        if let Some(link) = self.link.take() {
+            pins.end(link);
             self.state.set(ProbeStatus::Unwanted, "");
         }
     }

@@ -30,8 +30,7 @@ pub struct Config {
     pub network_ring_bytes: Option<u64>,
     /// See system calls at the return of their own functions where the kernel has trampolines, in place of tracepoints.
     pub trampolines: bool,
-    /// Programs that see processes and kill at exec stay in force when the agent ends; the next one reads what they
-    /// collected.
+    /// Programs stay in force when the agent ends; the next one reads what they collected.
     pub persist: bool,
     /// Directory on a BPF file system where they are pinned, of this agent alone.
     pub persist_dir: PathBuf,

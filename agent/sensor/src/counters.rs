@@ -27,7 +27,7 @@ pub struct KindCounters {
 }
 
 /// The counters of a kind, by the kind that its records have.
-fn rows(of: EventKind) -> impl Iterator<Item = u8> {
+pub(crate) fn rows(of: EventKind) -> impl Iterator<Item = u8> {
     let opens = [open_call::OPENAT, open_call::OPEN, open_call::OPENAT2, open_call::CREAT];
     let opens = opens.into_iter().filter(move |_| of == EventKind::Open).map(kind::of_open);
     let calls = opens.chain((of != EventKind::Open).then_some(of as u8));

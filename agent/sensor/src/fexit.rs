@@ -10,8 +10,9 @@
 
 use crate::error::{chain, program_refusal};
 use crate::load::patiently;
+use crate::persist::{Held, Pinned};
 use aya::maps::ProgramArray;
-use aya::programs::fexit::FExitLink;
+use aya::programs::links::FdLink;
 use aya::programs::{FExit, ProgramError};
 use aya::{Btf, Ebpf};
 use std::collections::BTreeMap;
@@ -70,8 +71,7 @@ pub(crate) fn body(program: &str) -> &'static str {
 
 /// An attached program. Its descriptor outlives it in aya, which is to bind it to the next function.
 pub(crate) struct Bound {
-    /// Attached while this lives.
-    _link: FExitLink,
+    pub(crate) held: Held,
     pub(crate) program: OwnedFd,
 }
 
@@ -104,9 +104,19 @@ impl Trampolines {
         }
     }
 
+    /// Goes on with the tables that an agent before has filled. To try one of them would tell calls twice.
+    pub(crate) fn adopt(&mut self, pins: &Pinned) {
+        let works = OPEN.iter().chain(&CONNECT).chain(&CALL);
+        for work in works.filter(|work| pins.program(work.table).is_some()) {
+            self.bodies.insert(work.table, Ok(()));
+            self.possible = Some(Ok(()));
+        }
+    }
+
     /// They work here. A small program is tried: a kernel without them must not verify the long ones for nothing.
     pub(crate) fn work(&mut self, object: &mut Ebpf, btf: &Btf) -> Result<(), String> {
-        let tried = || bound(object, btf, "connect_return", &function("connect")).map(drop);
+        let mut unpinned = Pinned::default();
+        let tried = || bound(object, &mut unpinned, btf, "connect_return", &function("connect")).map(drop);
         self.possible.get_or_insert_with(tried).clone()
     }
 
@@ -114,6 +124,7 @@ impl Trampolines {
     pub(crate) fn attach(
         &mut self,
         object: &mut Ebpf,
+        pins: &mut Pinned,
         btf: &Btf,
         program: &str,
         function: &str,
@@ -124,14 +135,14 @@ impl Trampolines {
         let mut refused = String::new();
         for work in works(program) {
             let verified = &mut self.verified;
-            let provided = || provide(object, btf, *work, function, verified);
+            let provided = || provide(object, pins, btf, *work, function, verified);
             self.bodies.entry(work.table).or_insert_with(provided).clone()?;
-            match bound(object, btf, work.jump, function) {
+            match bound(object, pins, btf, work.jump, function) {
                 Ok(link) => return Ok(link),
                 Err(why) => refused = why,
             }
         }
-        bound(object, btf, body(program), function)
+        bound(object, pins, btf, body(program), function)
             .map_err(|why| if why == refused { why } else { format!("{refused}; without a jump: {why}") })
     }
 }
@@ -139,6 +150,7 @@ impl Trampolines {
 /// Loads the program that does the work and puts it into the table, which holds it from then on.
 fn provide(
     object: &mut Ebpf,
+    pins: &mut Pinned,
     btf: &Btf,
     work: Work,
     function: &str,
@@ -153,19 +165,31 @@ fn provide(
     own.unload().map_err(told)?;
     let map = object.map_mut(work.table).ok_or_else(|| format!("no map {} in the object", work.table))?;
     let mut exits = ProgramArray::try_from(map).map_err(|why| chain(&why))?;
-    exits.set(0, &fd, 0).map_err(|why| chain(&why))
+    exits.set(0, &fd, 0).map_err(|why| chain(&why))?;
+    // The pin also says that the table is filled.
+    pins.keep_program(work.table, fd.as_fd());
+    Ok(())
 }
 
 /// Loads a program for `function` and attaches it.
-fn bound(object: &mut Ebpf, btf: &Btf, program: &str, function: &str) -> Result<Bound, String> {
+fn bound(
+    object: &mut Ebpf,
+    pins: &mut Pinned,
+    btf: &Btf,
+    program: &str,
+    function: &str,
+) -> Result<Bound, String> {
     let told = |why: ProgramError| program_refusal(&why);
     let own = fexit(object, program)?;
     patiently(|| own.load(function, btf)).map_err(told)?;
     let fd = own.fd().map_err(told)?.as_fd().try_clone_to_owned().map_err(|why| chain(&why))?;
-    let link = own.attach().and_then(|link| own.take_link(link));
+    pins.keep_program(function, fd.as_fd());
+    let held = pins.attach(function, || {
+        own.attach().and_then(|link| own.take_link(link)).map(FdLink::from).map_err(told)
+    });
     // The link holds the program; without one it is to go.
     own.unload().map_err(told)?;
-    Ok(Bound { _link: link.map_err(told)?, program: fd })
+    Ok(Bound { held: held?, program: fd })
 }
 
 fn fexit<'a>(object: &'a mut Ebpf, program: &str) -> Result<&'a mut FExit, String> {

@@ -93,7 +93,6 @@ impl Layout {
         let helper = |name| u32::from(btf.enumerator("bpf_func_id", name).is_some());
         let [nr_open, nr_openat2, nr_creat, nr_close] = CALLS;
         let settings = Settings {
-            agent_tgid: 0,
             typed: helper("BPF_FUNC_get_current_task_btf"),
             regs_helper: helper("BPF_FUNC_task_pt_regs"),
             regs_distance: STACK_BYTES.saturating_sub(btf.size("pt_regs").unwrap_or(0)),

@@ -14,7 +14,7 @@
 //!    one: a process is in the list, or its fork is in the ring, or both.
 //! 5. [`Sensor::apply`] swaps the plan without detaching; [`Sensor::detach`] ends the stream, after
 //!    which [`Rings::drain`] gives the rest.
-//! 6. With [`Config::persist`] the programs of processes outlive all this: the next [`Sensor::load`] goes on with them, and
+//! 6. With [`Config::persist`] the programs outlive all this: the next [`Sensor::load`] goes on with them, and
 //!    [`Sensor::inherited`] and [`Rings::drained`] tell what they kept. Their reader notes in [`Marks`] what it handled.
 //!
 //! Process events have a ring of their own, so that a flood of opens cannot blind the process table.
@@ -52,6 +52,7 @@ mod ladder;
 pub mod layout;
 mod lean;
 mod load;
+mod loaded;
 mod memory;
 mod misses;
 mod net;

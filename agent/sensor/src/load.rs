@@ -5,9 +5,10 @@ use crate::error::program_refusal;
 use crate::fexit::{self, Bound, Trampolines};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
+use crate::persist::{Held, Pinned};
 use crate::rungs::{self, Call};
-use crate::tracepoint::{self, Tracepoints};
-use aya::programs::{BtfTracePoint, ProgramError, TracePoint};
+use crate::tracepoint::Tracepoints;
+use aya::programs::{ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use hostward_abi::maps::SLOTS_PER_CPU;
 use hostward_event::KindSet;
@@ -18,24 +19,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-/// Creates the maps of an object and relocates its programs. `sizes`: maps with their entries.
+/// Creates the maps of an object and relocates its programs. `sizes`: maps with their entries; `pins`: maps that are
+/// taken from there, or made and pinned there.
 pub(crate) fn object(
     bytes: &[u8],
     layout: &Layout,
-    agent_tgid: u32,
-    sizes: &[(&str, u32)],
-) -> Result<Ebpf, EbpfError> {
-    pinned_object(bytes, layout, agent_tgid, sizes, &[])
-}
-
-/// As [`object`]; `pins`: maps that are taken from there, or made and pinned there.
-pub(crate) fn pinned_object(
-    bytes: &[u8],
-    layout: &Layout,
-    agent_tgid: u32,
     sizes: &[(&str, u32)],
     pins: &[(&str, PathBuf)],
 ) -> Result<Ebpf, EbpfError> {
@@ -43,7 +34,6 @@ pub(crate) fn pinned_object(
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
     let own = layout.settings;
     let settings = [
-        agent_tgid,
         own.typed,
         own.regs_helper,
         own.regs_distance,
@@ -97,27 +87,6 @@ fn raise_memlock() {
     });
 }
 
-/// Loads a scheduler tracepoint's program.
-pub(crate) fn scheduler<'a>(
-    object: &'a mut Ebpf,
-    btf: &Btf,
-    probe: &ProbeState,
-) -> Result<&'a mut BtfTracePoint, String> {
-    let program = object.program_mut(probe.program).ok_or("not in the object".to_owned())?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(|why| program_refusal(&why))?;
-    patiently(|| program.load(&probe.hook, btf)).map_err(|why| program_refusal(&why))?;
-    Ok(program)
-}
-
-/// Loads and attaches a scheduler tracepoint's program.
-pub(crate) fn attach_scheduler(object: &mut Ebpf, btf: &Btf, probe: &mut ProbeState) {
-    let attach = |program: &mut BtfTracePoint| program.attach().map_err(|why| program_refusal(&why));
-    match scheduler(object, btf, probe).and_then(attach) {
-        Ok(_) => probe.set(ProbeStatus::Attached, ""),
-        Err(why) => probe.set(ProbeStatus::Refused, &why),
-    }
-}
-
 /// One system call's end.
 pub(crate) struct SyscallProbe {
     pub(crate) state: ProbeState,
@@ -134,10 +103,10 @@ pub(crate) struct SyscallProbe {
 }
 
 /// What keeps a probe attached.
-enum Link {
-    Function(Bound),
-    #[expect(dead_code, reason = "held to be dropped")]
-    Tracepoint(OwnedFd),
+struct Link {
+    held: Held,
+    /// The program, where it is its own alone and of this agent.
+    program: Option<OwnedFd>,
 }
 
 impl SyscallProbe {
@@ -164,25 +133,52 @@ impl SyscallProbe {
         kinds.contains(self.state.kind) && self.state.status == ProbeStatus::Unwanted
     }
 
+    /// Goes on with what an agent before has attached.
+    pub(crate) fn adopt(&mut self, pins: &mut Pinned) {
+        let function = pins.adopt(&self.function, &self.function).map(|held| (held, Rung::Fentry));
+        let held = function
+            .or_else(|| pins.adopt(&self.hook, self.program).map(|held| (held, Rung::SyscallTracepoint)));
+        if let Some((held, rung)) = held {
+            self.stands_on(rung, String::new());
+            self.link = Some(Link { held, program: None });
+            self.state.set(ProbeStatus::Attached, "");
+        }
+    }
+
+    fn stands_on(&mut self, rung: Rung, passed: String) {
+        let hook = if rung == Rung::Fentry { &self.function } else { &self.hook };
+        (self.state.rung, self.state.hook) = (rung, hook.clone().into());
+        self.state.program = if rung == Rung::Fentry { fexit::body(self.program) } else { self.program };
+        self.state.passed = passed;
+    }
+
     /// Attaches by the best rung that the kernel takes.
-    pub(crate) fn attach(&mut self, object: &mut Ebpf, rungs: &mut SyscallRungs, btf: Option<&Btf>) {
+    pub(crate) fn attach(
+        &mut self,
+        object: &mut Ebpf,
+        pins: &mut Pinned,
+        rungs: &mut SyscallRungs,
+        btf: Option<&Btf>,
+    ) {
         let program = self.program;
         if program == "connect" && !rungs.has_sockets {
             self.state.set(ProbeStatus::Refused, "this kernel does not tell where a socket's addresses are");
             return;
         }
         let btf = btf.ok_or_else(|| "the kernel's type information cannot be read".to_owned());
-        let better = btf.and_then(|btf| rungs.trampolines.attach(object, btf, program, &self.function));
-        let (link, rung, hook, passed) = match better {
-            Ok(link) => (Ok(Link::Function(link)), Rung::Fentry, &self.function, String::new()),
+        let better = btf.and_then(|btf| rungs.trampolines.attach(object, pins, btf, program, &self.function));
+        let link = match better {
+            Ok(Bound { held, program }) => {
+                self.stands_on(Rung::Fentry, String::new());
+                Ok(Link { held, program: Some(program) })
+            }
             Err(passed) => {
-                let link = self.id.clone().and_then(|id| rungs.tracepoint(object, program, id));
-                (link.map(Link::Tracepoint), Rung::SyscallTracepoint, &self.hook, passed)
+                self.stands_on(Rung::SyscallTracepoint, passed);
+                let id = self.id.clone();
+                id.and_then(|id| rungs.tracepoint(object, pins, program, &self.hook, id))
+                    .map(|held| Link { held, program: None })
             }
         };
-        (self.state.rung, self.state.hook) = (rung, hook.clone().into());
-        self.state.program = if rung == Rung::Fentry { fexit::body(program) } else { program };
-        self.state.passed = passed;
         match link {
             Ok(link) => {
                 self.link = Some(link);
@@ -194,16 +190,21 @@ impl SyscallProbe {
 
     /// The program that is its own alone, while one is attached.
     pub(crate) fn own_program(&self) -> Option<BorrowedFd<'_>> {
-        match &self.link {
-            Some(Link::Function(bound)) => Some(bound.program.as_fd()),
-            _ => None,
-        }
+        self.link.as_ref().and_then(|link| link.program.as_ref()).map(AsFd::as_fd)
     }
 
     /// Detaches.
-    pub(crate) fn close(&mut self) {
-        if self.link.take().is_some() {
+    pub(crate) fn close(&mut self, pins: &mut Pinned) {
+        if let Some(link) = self.link.take() {
+            pins.end(link.held);
             self.state.set(ProbeStatus::Unwanted, "");
+        }
+    }
+
+    /// Detaches, if it does not outlive the agent.
+    pub(crate) fn let_go(&mut self) {
+        if self.link.take_if(|link| !link.held.outlives()).is_some() {
+            self.state.set(ProbeStatus::Unwanted, "detached");
         }
     }
 }
@@ -212,8 +213,8 @@ impl SyscallProbe {
 pub(crate) struct SyscallRungs {
     pub(crate) has_sockets: bool,
     pub(crate) trampolines: Trampolines,
-    /// The tracepoint programs that were loaded, or why they were not.
-    tracepoints: BTreeMap<&'static str, Result<(), String>>,
+    /// The tracepoint programs that are there, or why not.
+    tracepoints: BTreeMap<&'static str, Result<Arc<OwnedFd>, String>>,
 }
 
 impl SyscallRungs {
@@ -221,20 +222,32 @@ impl SyscallRungs {
         Self { has_sockets, trampolines: Trampolines::new(trampolines), tracepoints: BTreeMap::new() }
     }
 
-    /// Runs the program at the tracepoint; it is loaded when it is first needed.
+    /// Runs the program at the tracepoint; it is loaded when it is first needed, if no agent before has.
     pub(crate) fn tracepoint(
         &mut self,
         object: &mut Ebpf,
+        pins: &mut Pinned,
         program: &'static str,
+        hook: &str,
         id: u64,
-    ) -> Result<OwnedFd, String> {
-        let own = object.program_mut(program).ok_or("not in the object")?;
-        let told = |why: ProgramError| program_refusal(&why);
-        let own: &mut TracePoint = own.try_into().map_err(told)?;
-        self.tracepoints.entry(program).or_insert_with(|| patiently(|| own.load()).map_err(told)).clone()?;
-        let fd = own.fd().map_err(told)?;
-        tracepoint::attach(fd.as_fd(), id).map_err(|why| format!("cannot attach: {why}"))
+    ) -> Result<Held, String> {
+        let provided = || provide(object, pins, program).map(Arc::new);
+        let fd = self.tracepoints.entry(program).or_insert_with(provided).clone()?;
+        pins.attach_tracepoint(hook, fd.as_fd(), id)
     }
+}
+
+fn provide(object: &mut Ebpf, pins: &mut Pinned, program: &'static str) -> Result<OwnedFd, String> {
+    let told = |why: ProgramError| program_refusal(&why);
+    if let Some(known) = pins.program(program) {
+        return known.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?)).map_err(told);
+    }
+    let own = object.program_mut(program).ok_or("not in the object")?;
+    let own: &mut TracePoint = own.try_into().map_err(told)?;
+    patiently(|| own.load()).map_err(told)?;
+    let fd = own.fd().map_err(told)?.as_fd().try_clone_to_owned().map_err(|why| why.to_string())?;
+    pins.keep_program(program, fd.as_fd());
+    Ok(fd)
 }
 
 /// Waits for programs that were just detached and still are in the middle of an event, of which the number is taken and

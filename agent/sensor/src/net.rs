@@ -4,36 +4,27 @@
 //! is not mounted they are refused and say so. In a cgroup namespace of its own the agent sees no higher than that.
 
 use crate::cgroup;
-use crate::error::program_refusal;
+use crate::error::{chain, program_refusal};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::load::patiently;
+use crate::persist::{Held, Pinned};
 use crate::rungs::{self, Object, Probe};
-use aya::programs::cgroup_skb::CgroupSkbLinkId;
-use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
-use aya::programs::fentry::FEntryLinkId;
-use aya::programs::tp_btf::BtfTracePointLinkId;
+use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf};
 use hostward_event::EventKind;
 use hostward_event::raw::Rung;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// One hook.
 pub(crate) struct Hook {
     pub(crate) state: ProbeState,
     /// Attached while there is one.
-    link: Option<Link>,
+    link: Option<Held>,
     /// The program is in the kernel: one of a cgroup is loaded when it is first wanted.
     loaded: bool,
-}
-
-/// What keeps a hook attached.
-enum Link {
-    Tracepoint(BtfTracePointLinkId),
-    Function(FEntryLinkId),
-    Address(CgroupSockAddrLinkId),
-    Packet(CgroupSkbLinkId),
 }
 
 impl Hook {
@@ -75,71 +66,95 @@ impl Hook {
         }
     }
 
-    /// Its program was not loaded, and neither refused nor missing.
+    /// Its program was not loaded, by nobody, and neither refused nor missing.
     pub(crate) fn lacks_program(&self) -> bool {
-        !self.loaded && !matches!(self.state.status, ProbeStatus::Refused | ProbeStatus::Missing)
+        !self.loaded
+            && self.link.is_none()
+            && !matches!(self.state.status, ProbeStatus::Refused | ProbeStatus::Missing)
+    }
+
+    /// Goes on with what an agent before has attached; `older`: what it hooks on older kernels.
+    pub(crate) fn adopt(&mut self, pins: &mut Pinned, older: Option<&'static str>) {
+        for hook in [self.state.hook.clone()].into_iter().chain(older.map(Into::into)) {
+            if let Some(held) = pins.adopt(&hook, &hook) {
+                self.link = Some(held);
+                self.state.hook = hook;
+                self.state.set(ProbeStatus::Attached, "");
+                return;
+            }
+        }
     }
 
     /// Attaches or detaches. A refused hook stays so: the kernel will not change.
-    pub(crate) fn want(&mut self, object: &mut Ebpf, wanted: bool) {
-        // One of a cgroup is loaded when it is attached, the others while the kernel's types are at hand.
-        let waits = self.state.rung != Rung::Cgroup && !self.loaded;
-        if waits || self.state.status == ProbeStatus::Refused || wanted == self.link.is_some() {
+    pub(crate) fn want(&mut self, object: &mut Ebpf, pins: &mut Pinned, wanted: bool) {
+        if self.state.status == ProbeStatus::Refused || wanted == self.link.is_some() {
             return;
         }
-        let changed = match self.link.take() {
-            Some(link) => self.detach(object, link).map(|()| None),
-            None => self.attach(object).map(Some),
-        };
-        match changed {
+        if let Some(link) = self.link.take() {
+            pins.end(link);
+            return self.state.set(ProbeStatus::Unwanted, "");
+        }
+        // One of a cgroup is loaded when it is attached, the others while the kernel's types are at hand.
+        if self.state.rung != Rung::Cgroup && !self.loaded {
+            return;
+        }
+        match self.attach(object, pins) {
             Ok(link) => {
-                let status = if link.is_some() { ProbeStatus::Attached } else { ProbeStatus::Unwanted };
-                self.link = link;
-                self.state.set(status, "");
+                self.link = Some(link);
+                self.state.set(ProbeStatus::Attached, "");
             }
             Err(why) => self.state.set(ProbeStatus::Refused, &why),
         }
     }
 
-    fn attach(&mut self, object: &mut Ebpf) -> Result<Link, String> {
+    /// Detaches, if it does not outlive the agent.
+    pub(crate) fn let_go(&mut self) {
+        if self.link.take_if(|link| !link.outlives()).is_some() {
+            self.state.set(ProbeStatus::Unwanted, "detached");
+        }
+    }
+
+    fn attach(&mut self, object: &mut Ebpf, pins: &mut Pinned) -> Result<Held, String> {
         let told = |why: ProgramError| program_refusal(&why);
+        let root = (self.state.rung == Rung::Cgroup).then(root).transpose()?;
         let load = !std::mem::replace(&mut self.loaded, true);
+        let program = program(&self.state, object)?;
+        if load {
+            match program {
+                Program::CgroupSockAddr(program) => patiently(|| program.load()),
+                Program::CgroupSkb(program) => patiently(|| program.load()),
+                _ => Ok(()),
+            }
+            .map_err(told)?;
+        }
+        let name = self.state.hook.as_ref();
+        let fd = program.fd().map_err(told)?.as_fd().try_clone_to_owned().map_err(|why| why.to_string())?;
+        pins.keep_program(name, fd.as_fd());
         // A link takes no other mode, and is beside others whatever it says.
         let mode = CgroupAttachMode::Single;
-        match program(&self.state, object)? {
-            Program::BtfTracePoint(program) => program.attach().map(Link::Tracepoint).map_err(told),
-            Program::FEntry(program) => program.attach().map(Link::Function).map_err(told),
-            Program::CgroupSockAddr(program) => {
-                let root = root()?;
-                if load {
-                    patiently(|| program.load()).map_err(told)?;
-                }
-                program.attach(root, mode).map(Link::Address).map_err(told)
-            }
-            Program::CgroupSkb(program) => {
-                let root = root()?;
-                if load {
-                    patiently(|| program.load()).map_err(told)?;
-                }
+        match (program, &root) {
+            (Program::BtfTracePoint(program), _) => pins.attach(name, || {
+                program.attach().and_then(|link| program.take_link(link)).map(FdLink::from).map_err(told)
+            }),
+            (Program::FEntry(program), _) => pins.attach(name, || {
+                program.attach().and_then(|link| program.take_link(link)).map(FdLink::from).map_err(told)
+            }),
+            (Program::CgroupSockAddr(program), Some(root)) => pins.attach(name, || {
+                let link = program.attach(root, mode).and_then(|link| program.take_link(link));
+                FdLink::try_from(link.map_err(told)?).map_err(|why| chain(&why))
+            }),
+            (Program::CgroupSkb(program), Some(root)) => {
                 let way = match self.state.kind {
                     EventKind::DnsQuestion => CgroupSkbAttachType::Egress,
                     _ => CgroupSkbAttachType::Ingress,
                 };
-                program.attach(root, way, mode).map(Link::Packet).map_err(told)
+                pins.attach(name, || {
+                    let link = program.attach(root, way, mode).and_then(|link| program.take_link(link));
+                    FdLink::try_from(link.map_err(told)?).map_err(|why| chain(&why))
+                })
             }
             _ => Err("the object has another kind of program".to_owned()),
         }
-    }
-
-    fn detach(&self, object: &mut Ebpf, link: Link) -> Result<(), String> {
-        match (program(&self.state, object)?, link) {
-            (Program::BtfTracePoint(program), Link::Tracepoint(link)) => program.detach(link),
-            (Program::FEntry(program), Link::Function(link)) => program.detach(link),
-            (Program::CgroupSockAddr(program), Link::Address(link)) => program.detach(link),
-            (Program::CgroupSkb(program), Link::Packet(link)) => program.detach(link),
-            _ => Ok(()),
-        }
-        .map_err(|why| program_refusal(&why))
     }
 }
 

@@ -59,6 +59,16 @@ impl Opens {
         opens
     }
 
+    /// What lies in the maps of programs that another agent has loaded.
+    pub(crate) fn in_force(object: &Ebpf) -> Result<Self, ApplyError> {
+        let filter: Array<&MapData, [u64; FILTER_WORDS]> = found(object, "OPEN_FILTER")?;
+        let [head, ..] = filter.get(&0, 0).map_err(failed("OPEN_FILTER"))?;
+        let [all, ..] = head.to_ne_bytes();
+        let names: HashMap<&MapData, Name, u8> = found(object, "NAMES")?;
+        let names = names.iter().collect::<Result<_, _>>().map_err(failed("NAMES"))?;
+        Ok(Self { all, names })
+    }
+
     fn union(&self, other: &Self) -> Self {
         let mut both = self.clone();
         both.all |= other.all;
@@ -134,9 +144,7 @@ impl Kills {
 }
 
 fn keys<const N: usize>(object: &Ebpf, name: &'static str) -> Result<BTreeSet<[u8; N]>, ApplyError> {
-    let absent = || ApplyError { map: name, cause: MapError::InvalidName { name: name.to_owned() } };
-    let set: HashMap<&MapData, [u8; N], u8> =
-        HashMap::try_from(object.map(name).ok_or_else(absent)?).map_err(failed(name))?;
+    let set: HashMap<&MapData, [u8; N], u8> = found(object, name)?;
     set.keys().collect::<Result<_, _>>().map_err(failed(name))
 }
 
@@ -170,6 +178,15 @@ fn reversed(path: &[u8]) -> Option<KillPath> {
 
 fn failed(map: &'static str) -> impl FnOnce(MapError) -> ApplyError {
     move |cause| ApplyError { map, cause }
+}
+
+/// A map that is read.
+pub(crate) fn found<'a, T>(object: &'a Ebpf, name: &'static str) -> Result<T, ApplyError>
+where
+    T: TryFrom<&'a aya::maps::Map, Error = MapError>,
+{
+    let absent = || ApplyError { map: name, cause: MapError::InvalidName { name: name.to_owned() } };
+    T::try_from(object.map(name).ok_or_else(absent)?).map_err(failed(name))
 }
 
 fn map<'a, T>(object: &'a mut Ebpf, name: &'static str) -> Result<T, ApplyError>

@@ -1,6 +1,7 @@
 //! Ports whose connects are wanted, as the programs hold them.
 
 use crate::error::ApplyError;
+use crate::plan;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError};
 use hostward_abi::maps::PORT_WORDS;
@@ -28,6 +29,12 @@ impl Ports {
             }
         }
         wanted
+    }
+
+    /// What lies in the map of programs that another agent has loaded.
+    pub(crate) fn in_force(object: &Ebpf) -> Result<Self, ApplyError> {
+        let map: Array<&MapData, [u64; PORT_WORDS]> = plan::found(object, MAP)?;
+        map.get(&0, 0).map(|words| Self(Box::new(words))).map_err(|cause| ApplyError { map: MAP, cause })
     }
 
     fn union(&self, other: &Self) -> Self {

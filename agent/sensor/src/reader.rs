@@ -52,7 +52,8 @@ impl Drained {
                 self.last_boot_ns = self.last_boot_ns.max(at_ns);
                 self.events += 1;
             }
-            Input::Gap(gap) => self.lost += gap.count,
+            // What was left out on purpose is no loss.
+            Input::Gap(gap) if !gap.is_sampled() => self.lost += gap.count,
             _ => {}
         }
     }
@@ -134,6 +135,11 @@ impl RingReader {
     /// The programs go on when the agent ends, so there is no last record.
     pub(crate) const fn stay(&mut self) {
         self.stays = true;
+    }
+
+    /// Not all is read yet that lay in the ring when the reader came.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.done)
     }
 
     /// What lay in the ring when the reader came, once all of it is read. Told once.

@@ -11,6 +11,9 @@
 //! [`SETTLE_NS`] for a program that had taken its time stamp but not yet written its record. The rest
 //! waits for the next round, a millisecond later.
 //!
+//! Rings that were not read for a while, as of programs that outlived another agent, hold more than a round takes. Until
+//! each is read up to where its end was, nothing is handed over that happened later than what was read of any.
+//!
 //! # Waking
 //! The kernel wakes a reader only when the reader had caught up, so a burst costs one wake-up at its
 //! start. After something came we nap a millisecond before looking again, instead of waiting to be
@@ -46,7 +49,7 @@ pub struct Rings {
     young: Vec<Input>,
     /// Told of cgroups before anything else is.
     ignored: Option<Cgroups>,
-    /// Process events that others have told already.
+    /// Events that others have told already.
     overlap: Option<Overlap>,
     /// Read and not yet handed over.
     drained: Option<Drained>,
@@ -62,10 +65,16 @@ impl Rings {
         Self { process, others, young: Vec::new(), ignored, overlap, drained: None }
     }
 
-    /// What a ring that outlived another agent held, once all of it was handed over. Told once.
+    /// What rings that outlived another agent held, once all of it was handed over. Told once.
     pub fn drained(&mut self) -> Option<Drained> {
-        let process = &mut self.process;
-        self.drained = self.drained.or_else(|| process.as_mut().and_then(RingReader::drained));
+        if self.readers().any(RingReader::is_behind) {
+            return None;
+        }
+        for reader in self.process.iter_mut().chain(&mut self.others) {
+            if let Some(more) = reader.drained() {
+                self.drained = Some(self.drained.unwrap_or_default().and(more));
+            }
+        }
         // What is young was read and not handed over.
         let young = &self.young;
         self.drained.take_if(|drained| young.iter().all(|input| time_ns(input) > drained.last_boot_ns))
@@ -84,7 +93,7 @@ impl Rings {
             self.wait(timeout)?;
         }
         let mut horizon_ns = boot_ns().saturating_sub(SETTLE_NS);
-        let mut result = Ok(());
+        let (mut result, mut emptied_all) = (Ok(()), true);
         if let Some(process) = &mut self.process {
             let mut last_ns = 0;
             let emptied = process.round(&mut |input| {
@@ -96,6 +105,7 @@ impl Rings {
                     self.young.push(input);
                 }
             });
+            emptied_all &= matches!(emptied, Ok(true));
             match emptied {
                 Ok(true) => {}
                 // What lies behind the last record may be older than what the others hold.
@@ -105,8 +115,24 @@ impl Rings {
         }
         // The one ring's trouble must not cost the other's records.
         for other in &mut self.others {
-            result = result.and(other.round(&mut |input| self.young.push(input)).map(drop));
+            let mut last_ns = 0;
+            let emptied = other.round(&mut |input| {
+                last_ns = time_ns(&input);
+                if !told_already(&mut self.overlap, &input) {
+                    self.young.push(input);
+                }
+            });
+            emptied_all &= matches!(emptied, Ok(true));
+            match emptied {
+                // What was kept while no agent read is told in its order, so process events wait for its end.
+                Ok(false) if other.is_behind() => {
+                    horizon_ns = horizon_ns.min(last_ns.saturating_sub(SETTLE_NS));
+                }
+                emptied => result = result.and(emptied.map(drop)),
+            }
         }
+        // What is read from now on is of a later time.
+        self.overlap.take_if(|overlap| emptied_all && overlap.is_over(horizon_ns));
         let start = inputs.len();
         inputs.extend(self.young.extract_if(.., |input| time_ns(input) <= horizon_ns));
         // Stable: records of the same time stay in the order of their ring.
@@ -158,13 +184,9 @@ impl Rings {
     }
 }
 
-/// The programs that were there before have told it. Forgets them when their time is over.
+/// The programs that were there before have told it.
 fn told_already(overlap: &mut Option<Overlap>, input: &Input) -> bool {
     let (Some(both), Input::Raw(event)) = (overlap.as_mut(), input) else { return false };
-    if both.is_over(event.source.boot_ns) {
-        *overlap = None;
-        return false;
-    }
     both.has(event)
 }
 

@@ -76,6 +76,11 @@ impl DegradeConfig {
     }
 }
 
+/// Lifts all limits.
+pub(crate) fn lift(object: &mut Ebpf) -> Result<(), ApplyError> {
+    [SampledClass::OpenRead, SampledClass::Connect].into_iter().try_for_each(|class| limit(object, class, 0))
+}
+
 /// Limits `class` to `most` events of each process and second; 0: no limit.
 pub(crate) fn limit(object: &mut Ebpf, class: SampledClass, most: u32) -> Result<(), ApplyError> {
     let failed = |cause| ApplyError { map: MAP, cause };

@@ -51,18 +51,28 @@ pub(crate) fn all(layout: &Layout, btf: &Btf) -> Result<Vec<SeedProcess>, SeedEr
     }
 }
 
-/// The process id of this process in the initial pid namespace, which its own may hide: the program
-/// runs in the task that reads.
-pub(crate) fn own_pid(layout: &Layout, btf: &Btf) -> Result<u32, SeedError> {
-    let mut pid = [0; 8];
-    iterator(layout, btf, "reader")?.read_exact(&mut pid)?;
-    u32::try_from(u64::from_ne_bytes(pid)).map_err(|_| Malformed::Length.into())
+/// This process as programs in the kernel see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    /// Its id in the initial pid namespace, which its own may hide.
+    pub(crate) pid: u32,
+    /// When it began, CLOCK_BOOTTIME ns; none where the kernel does not tell.
+    pub(crate) start_boot_ns: Option<u64>,
+}
+
+/// Who this process is: the program runs in the task that reads.
+pub(crate) fn own(layout: &Layout, btf: &Btf) -> Result<Identity, SeedError> {
+    let mut own = [0; 16];
+    iterator(layout, btf, "reader")?.read_exact(&mut own)?;
+    let mut reader = Reader::new(&own);
+    let [pid, start] = <[u64; 2]>::read(&mut reader).ok_or(Malformed::Short)?;
+    Ok(Identity { pid: u32::try_from(pid).map_err(|_| Malformed::Length)?, start_boot_ns: Some(start) })
 }
 
 /// Loads an iterator's program. It lives as long as the file.
 fn iterator(layout: &Layout, btf: &Btf, program: &str) -> Result<File, SeedError> {
     let refused = |why: &ProgramError| SeedError::Refused(program_refusal(why));
-    let mut object = load::object(objects::ITER, layout, 0, &[])
+    let mut object = load::object(objects::ITER, layout, &[], &[])
         .map_err(|why| SeedError::Refused(object_refusal(&why)))?;
     let program =
         object.program_mut(program).ok_or_else(|| SeedError::Refused("not in the object".to_owned()))?;

@@ -5,53 +5,31 @@ use crate::checks::{self, Checks};
 use crate::clock::boot_ns;
 use crate::closes::Closes;
 use crate::config::{Config, RingBytes};
-use crate::counters::{Counters, KindCounters};
+use crate::counters::KindCounters;
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
 use crate::ignore::{self, Cgroups, Ignore, InForce};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
 use crate::load::{self, SyscallProbe, SyscallRungs};
+use crate::loaded::{self, Loaded};
 use crate::net::Hook;
-use crate::persist::{Inherited, Marks, Persist};
+use crate::persist::{Inherited, Marks, Persist, Pinned};
 use crate::plan::{self, Kills, Opens};
 use crate::ports::{self, Ports};
 use crate::preflight::Privileges;
-use crate::reader::RingReader;
-use crate::ring::Ring;
 use crate::rings::Rings;
 use crate::rungs::{self, Object};
 use crate::sampling::SampledClass;
-use crate::{budget, cgroup, lean, memory, misses, objects, preflight, sampling, seeds, uring};
-use aya::maps::{Map, MapData, MapError};
+use crate::seeds::Identity;
+use crate::{budget, cgroup, lean, memory, misses, preflight, sampling, seeds, uring};
+use aya::maps::MapError;
 use aya::programs::Program;
 use aya::{Btf, Ebpf};
 use hostward_event::fact::SeedProcess;
 use hostward_event::plan::KernelPlan;
-use hostward_event::raw::Rung;
-use hostward_event::{EventKind, KindSet, Text, call};
+use hostward_event::{EventKind, KindSet, Text};
 use std::os::fd::AsFd;
 use std::path::Path;
-
-const BASE_KINDS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Cgroup];
-
-/// Kinds of object `sys`, by their ring.
-fn sys_kinds(urgent: bool) -> Vec<EventKind> {
-    let calls = call::TABLE.iter().filter(|spec| spec.group.is_bulk() != urgent).map(|spec| spec.kind);
-    let own: &[EventKind] = if urgent {
-        &[EventKind::Signal]
-    } else {
-        &[EventKind::Open, EventKind::Connect, EventKind::CloseWrite]
-    };
-    own.iter().copied().chain(calls).collect()
-}
-
-/// An object with its ring, while it is loaded.
-struct Loaded {
-    object: Ebpf,
-    counters: Counters,
-    /// The most urgent first.
-    readers: Vec<RingReader>,
-}
 
 /// Hostward's programs in the kernel. Dropping it detaches and unloads everything.
 pub struct Sensor {
@@ -62,7 +40,7 @@ pub struct Sensor {
     /// In place of all others, where the kernel lets no program read its memory.
     lean: Option<Loaded>,
     lean_probes: Vec<ProbeState>,
-    base_probes: Vec<ProbeState>,
+    base_hooks: Vec<Hook>,
     sys_probes: Vec<SyscallProbe>,
     net_hooks: Vec<Hook>,
     uring_hooks: Vec<Hook>,
@@ -113,9 +91,9 @@ impl Sensor {
         let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
         let mut notes: Vec<String> =
             layout.missing.iter().map(|why| format!("left out on this kernel: {why}")).collect();
-        let own_pid = seeds::own_pid(&layout, &btf).unwrap_or_else(|why| {
+        let own = seeds::own(&layout, &btf).unwrap_or_else(|why| {
             notes.push(format!("{why}; the agent's own process id is taken from its own pid namespace"));
-            std::process::id()
+            Identity { pid: std::process::id(), start_boot_ns: None }
         });
         // Those that may ever be there, as the kernel has maps for each.
         let cpus = aya::util::nr_cpus().unwrap_or(1);
@@ -130,7 +108,7 @@ impl Sensor {
             net: None,
             lean: None,
             lean_probes: Vec::new(),
-            base_probes: rungs::of(Object::Base).map(ProbeState::of).collect(),
+            base_hooks: rungs::of(Object::Base).map(Hook::of).collect(),
             sys_probes: SyscallProbe::all(),
             net_hooks: rungs::of(Object::Net).map(Hook::of).collect(),
             uring_hooks,
@@ -147,7 +125,7 @@ impl Sensor {
             kills: Kills::default(),
             ignore: config.ignore.clone(),
             ignored_cgroups: None,
-            wanted: InForce::default(),
+            wanted: InForce::nothing(),
             notes,
             kernel_bytes: 0,
             persist: if heed_pins { Persist::claim(config) } else { Persist::default() },
@@ -158,11 +136,12 @@ impl Sensor {
                     .persist
                     .give_up("the reduced sensor for lockdown=confidentiality is not pinned".into());
             }
-            sensor.load_lean(rings, own_pid)?;
+            sensor.load_lean(rings, own)?;
         } else {
-            sensor.load_base(config, rings.process, own_pid)?;
-            sensor.load_sys(rings, own_pid)?;
-            sensor.load_net(rings.network, own_pid, &btf)?;
+            sensor.begin_pins(config, rings, own);
+            sensor.load_base(rings, own)?;
+            sensor.load_sys(rings, own)?;
+            sensor.load_net(rings, own, &btf)?;
         }
         sensor.ignore().map_err(|cause| LoadError::Map { map: "IGNORE", cause })?;
         sensor.attach_checks(plan.kinds, Some(&btf));
@@ -184,31 +163,85 @@ impl Sensor {
     }
 
     /// Loads the reduced sensor, and says of all else why it is not there.
-    fn load_lean(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
+    fn load_lean(&mut self, rings: RingBytes, own: Identity) -> Result<(), LoadError> {
         self.notes.push(lean::NOTE.to_owned());
         self.lean_probes = rungs::of(Object::Lean).map(ProbeState::of).collect();
         let told = |kind| self.lean_probes.iter().any(|probe| probe.kind == kind);
-        self.base_probes.retain(|probe| !told(probe.kind));
+        self.base_hooks.retain(|hook| !told(hook.state.kind));
         self.sys_probes.retain(|probe| !told(probe.state.kind));
         self.net_hooks.retain(|hook| !told(hook.state.kind));
-        let hooks = self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks);
+        let hooks = self.base_hooks.iter_mut().chain(&mut self.net_hooks);
+        let hooks = hooks.chain(&mut self.uring_hooks).chain(&mut self.signal_hooks);
         let calls = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
-        let others = self.base_probes.iter_mut().chain(calls).chain(hooks.map(|hook| &mut hook.state));
+        let others = calls.chain(hooks.map(|hook| &mut hook.state));
         others.for_each(|probe| probe.set(ProbeStatus::Refused, lean::WHY));
         self.closes.refuse(lean::WHY);
-        let sizes = [("PROCESS", rings.process), ("BULK", rings.bulk)];
-        match load::object(objects::LEAN, &self.layout, own_pid, &sizes) {
-            Ok(object) => {
-                let rings = vec![
-                    ("PROCESS", "process", rings.process, lean::PROCESS.to_vec()),
-                    ("BULK", "bulk", rings.bulk, lean::BULK.to_vec()),
-                ];
-                self.lean = Some(Loaded::new(object, rings, Rung::BtfTracepoint)?);
+        match self.load_object(Object::Lean, rings, own)? {
+            Ok(lean) => self.lean = Some(lean),
+            Err(why) => self.lean_probes.iter_mut().for_each(|probe| probe.set(ProbeStatus::Refused, &why)),
+        }
+        Ok(())
+    }
+
+    /// Chooses where programs are pinned that are to outlive the agent.
+    fn begin_pins(&mut self, config: &Config, rings: RingBytes, own: Identity) {
+        if own.start_boot_ns.is_some() {
+            self.persist.begin(config, &self.layout, rings);
+        } else if config.persist {
+            // By its number alone another process could pass for it when it is gone.
+            self.persist.give_up("this kernel does not tell when the agent began (no task iterator)".into());
+        }
+    }
+
+    /// Loads an object; with maps that outlive the agent, and maybe have outlived another, where that is wanted. Gives
+    /// why the kernel refuses it.
+    fn load_object(
+        &mut self,
+        of: Object,
+        rings: RingBytes,
+        own: Identity,
+    ) -> Result<Result<Loaded, String>, LoadError> {
+        let (pins, sizes) = (self.persist.pinned(of), loaded::sizes(of, rings));
+        if pins.is_wanted() {
+            let found = pins.found();
+            match self.load_pinned(of, &sizes, pins, own) {
+                Ok(loaded) => return Ok(Ok(loaded)),
+                Err(why) => self.persist.leave_out(of, found, &why),
             }
-            Err(why) => {
-                let why = object_refusal(&why);
-                self.lean_probes.iter_mut().for_each(|probe| probe.set(ProbeStatus::Refused, &why));
+        }
+        match load::object(of.bytes(), &self.layout, &sizes, &[]) {
+            Ok(object) => Loaded::new(object, of, Pinned::default(), own).map(Ok),
+            Err(why) => Ok(Err(object_refusal(&why))),
+        }
+    }
+
+    fn load_pinned(
+        &mut self,
+        of: Object,
+        sizes: &[(&str, u32)],
+        mut pins: Pinned,
+        own: Identity,
+    ) -> Result<Loaded, String> {
+        let object = load::object(of.bytes(), &self.layout, sizes, &pins.map_paths());
+        let object = object.map_err(|why| object_refusal(&why))?;
+        pins.loaded(&object);
+        if pins.found() {
+            self.find_plan(of, &object).map_err(|why| why.to_string())?;
+        }
+        let mut loaded = Loaded::new(object, of, pins, own).map_err(|why| why.to_string())?;
+        self.persist.resume(of, loaded.pins.found(), &mut loaded.readers)?;
+        Ok(loaded)
+    }
+
+    /// Reads the plan that another agent has put in force.
+    fn find_plan(&mut self, of: Object, object: &Ebpf) -> Result<(), ApplyError> {
+        match of {
+            Object::Base => self.kills = Kills::in_force(object)?,
+            Object::Sys => {
+                (self.opens, self.calls) = (Opens::in_force(object)?, Calls::in_force(object)?);
+                (self.ports, self.wanted) = (Ports::in_force(object)?, InForce::found(object)?);
             }
+            Object::Net | Object::Lean => {}
         }
         Ok(())
     }
@@ -224,80 +257,64 @@ impl Sensor {
         [&self.base, &self.sys, &self.net, &self.lean].into_iter().flatten()
     }
 
-    fn load_base(&mut self, config: &Config, ring_bytes: u32, own_pid: u32) -> Result<(), LoadError> {
-        if self.persist.begin(config, &self.layout, ring_bytes) {
-            match self.load_pinned_base(ring_bytes) {
-                Ok(base) => {
-                    self.base = Some(base);
-                    return Ok(());
-                }
-                Err(why) => self.persist.give_up(why),
+    fn load_base(&mut self, rings: RingBytes, own: Identity) -> Result<(), LoadError> {
+        match self.load_object(Object::Base, rings, own)? {
+            Ok(mut base) => {
+                self.base_hooks.iter_mut().for_each(|hook| hook.adopt(&mut base.pins, None));
+                base.pins.sweep();
+                self.base = Some(base);
             }
-        }
-        match load::object(objects::BASE, &self.layout, own_pid, &[("PROCESS", ring_bytes)]) {
-            Ok(object) => self.base = Some(base(object, ring_bytes)?),
             Err(why) => {
-                let why = object_refusal(&why);
-                self.base_probes.iter_mut().for_each(|probe| probe.set(ProbeStatus::Refused, &why));
+                self.base_hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
             }
         }
         Ok(())
     }
 
-    /// With maps that outlive the agent, and maybe have outlived another.
-    fn load_pinned_base(&mut self, ring_bytes: u32) -> Result<Loaded, String> {
-        // No agent's number: when this one is gone, it could be anybody's.
-        let (pins, sizes) = (self.persist.maps(), [("PROCESS", ring_bytes)]);
-        let object = load::pinned_object(objects::BASE, &self.layout, 0, &sizes, &pins);
-        let object = object.map_err(|why| object_refusal(&why))?;
-        let kills = if self.persist.found() { Kills::in_force(&object) } else { Ok(Kills::default()) };
-        let kills = kills.map_err(|why| why.to_string())?;
-        let mut base = base(object, ring_bytes).map_err(|why| why.to_string())?;
-        base.readers.iter_mut().try_for_each(|reader| self.persist.resume(reader))?;
-        self.kills = kills;
-        Ok(base)
-    }
-
-    fn load_sys(&mut self, rings: RingBytes, own_pid: u32) -> Result<(), LoadError> {
-        let sizes = [("URGENT", rings.urgent), ("BULK", rings.bulk)];
-        let object = match load::object(objects::SYS, &self.layout, own_pid, &sizes) {
-            Ok(object) => object,
+    fn load_sys(&mut self, rings: RingBytes, own: Identity) -> Result<(), LoadError> {
+        match self.load_object(Object::Sys, rings, own)? {
+            Ok(mut sys) => {
+                self.syscall_rungs.trampolines.adopt(&sys.pins);
+                self.sys_probes.iter_mut().for_each(|probe| probe.adopt(&mut sys.pins));
+                self.signal_hooks.iter_mut().for_each(|hook| hook.adopt(&mut sys.pins, None));
+                uring::adopt(&mut self.uring_hooks, &mut sys.pins);
+                self.checks.adopt(&mut sys.pins);
+                self.closes.adopt(&mut sys.pins);
+                sys.pins.sweep();
+                if sys.pins.found() {
+                    let failed = |why: ApplyError| LoadError::Map { map: why.map, cause: why.cause };
+                    sampling::lift(&mut sys.object).map_err(failed)?;
+                }
+                self.sys = Some(sys);
+            }
             Err(why) => {
-                let why = object_refusal(&why);
                 self.sys_probes.iter_mut().for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
                 let hooks =
                     self.uring_hooks.iter_mut().chain(&mut self.signal_hooks).chain(&mut self.checks.hooks);
                 hooks.for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
                 self.closes.refuse(&why);
-                return Ok(());
             }
-        };
-        let rings = vec![
-            ("URGENT", "urgent", rings.urgent, sys_kinds(true)),
-            ("BULK", "bulk", rings.bulk, sys_kinds(false)),
-        ];
-        self.sys = Some(Loaded::new(object, rings, Rung::SyscallTracepoint)?);
+        }
         Ok(())
     }
 
-    fn load_net(&mut self, ring_bytes: u32, own_pid: u32, btf: &Btf) -> Result<(), LoadError> {
+    fn load_net(&mut self, rings: RingBytes, own: Identity, btf: &Btf) -> Result<(), LoadError> {
         if !self.layout.has_sockets {
             let why = "this kernel does not tell where a socket's addresses are";
             self.net_hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, why));
             return Ok(());
         }
-        // None of its programs takes scratch memory.
-        match load::object(objects::NET, &self.layout, own_pid, &[("NETWORK", ring_bytes), ("SLOTS", 1)]) {
-            Ok(mut object) => {
-                self.net_hooks.iter_mut().for_each(|hook| hook.load(&mut object, btf));
-                let mut kinds: Vec<EventKind> = self.net_hooks.iter().map(|hook| hook.state.kind).collect();
-                // Two hooks tell of UDP.
-                kinds.dedup();
-                let ring = ("NETWORK", "network", ring_bytes, kinds);
-                self.net = Some(Loaded::new(object, vec![ring], Rung::BtfTracepoint)?);
+        match self.load_object(Object::Net, rings, own)? {
+            Ok(mut net) => {
+                for hook in &mut self.net_hooks {
+                    hook.adopt(&mut net.pins, None);
+                    // Also of one that is attached: a later plan may detach it, and one after that want it again.
+                    hook.load(&mut net.object, btf);
+                }
+                net.pins.sweep();
+                self.net = Some(net);
             }
             Err(why) => {
-                let why = object_refusal(&why);
                 self.net_hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
             }
         }
@@ -336,7 +353,7 @@ impl Sensor {
     fn attach_net(&mut self, kinds: KindSet) {
         if let Some(net) = &mut self.net {
             for hook in &mut self.net_hooks {
-                hook.want(&mut net.object, kinds.contains(hook.state.kind));
+                hook.want(&mut net.object, &mut net.pins, kinds.contains(hook.state.kind));
             }
         }
     }
@@ -345,15 +362,19 @@ impl Sensor {
         let Some(base) = &mut self.base else {
             return;
         };
-        for probe in &mut self.base_probes {
-            self.persist.attach(&mut base.object, btf, probe);
+        for hook in &mut self.base_hooks {
+            if hook.lacks_program() {
+                hook.load(&mut base.object, btf);
+            }
+            hook.want(&mut base.object, &mut base.pins, true);
         }
     }
 
     /// Programs that tell the paths of calls, before the table asks for them.
     fn attach_checks(&mut self, kinds: KindSet, btf: Option<&Btf>) {
         let Some(sys) = &mut self.sys else { return };
-        self.checks.attach(&mut sys.object, &mut self.syscall_rungs.trampolines, btf, kinds);
+        let trampolines = &mut self.syscall_rungs.trampolines;
+        self.checks.attach(&mut sys.object, &mut sys.pins, trampolines, btf, kinds);
         if let Some(why) = self.checks.impossible.take() {
             self.notes.push(format!("paths of system calls are told as programs give them: {why}"));
         }
@@ -365,14 +386,14 @@ impl Sensor {
         };
         for probe in &mut self.sys_probes {
             if probe.lacks(kinds) {
-                probe.attach(&mut sys.object, &mut self.syscall_rungs, btf);
+                probe.attach(&mut sys.object, &mut sys.pins, &mut self.syscall_rungs, btf);
             } else if !kinds.contains(probe.state.kind) {
-                probe.close();
+                probe.close(&mut sys.pins);
             }
         }
-        self.checks.detach_others(&mut sys.object, kinds);
+        self.checks.detach_others(&mut sys.object, &mut sys.pins, kinds);
         let closes = kinds.contains(EventKind::CloseWrite);
-        self.closes.want(&mut sys.object, &mut self.syscall_rungs, btf, closes);
+        self.closes.want(&mut sys.object, &mut sys.pins, &mut self.syscall_rungs, btf, closes);
         let wanted = uring::wanted(kinds);
         if wanted && let Some(btf) = btf {
             uring::load(&mut self.uring_hooks, &mut sys.object, btf);
@@ -385,10 +406,10 @@ impl Sensor {
             {
                 hook.load(&mut sys.object, btf);
             }
-            hook.want(&mut sys.object, signals);
+            hook.want(&mut sys.object, &mut sys.pins, signals);
         }
         for hook in &mut self.uring_hooks {
-            hook.want(&mut sys.object, wanted);
+            hook.want(&mut sys.object, &mut sys.pins, wanted);
         }
     }
 
@@ -510,6 +531,7 @@ impl Sensor {
     /// Every probe and how it fared.
     pub fn ladder(&self) -> Vec<ProbeState> {
         let others = self.sys_probes.iter().map(|probe| &probe.state);
+        let base = self.base_hooks.iter().map(|hook| &hook.state);
         let hooks = self
             .net_hooks
             .iter()
@@ -517,17 +539,16 @@ impl Sensor {
             .chain(&self.signal_hooks)
             .chain(&self.checks.hooks);
         let hooks = hooks.map(|hook| &hook.state).chain(self.closes.states());
-        self.lean_probes.iter().chain(&self.base_probes).chain(others).chain(hooks).cloned().collect()
+        self.lean_probes.iter().chain(base).chain(others).chain(hooks).cloned().collect()
     }
 
     /// Kinds that at least one attached probe reports.
     pub fn observed(&self) -> KindSet {
         // What comes through io_uring is of kinds that system calls report as well; checks tell of those.
         let calls = self.sys_probes.iter().map(|probe| &probe.state);
-        let hooks = self.net_hooks.iter().chain(&self.signal_hooks).map(|hook| &hook.state);
-        let hooks = hooks.chain(self.closes.states());
-        let process = self.lean_probes.iter().chain(&self.base_probes);
-        let attached = process.chain(calls).chain(hooks).filter(|probe| probe.attached());
+        let hooks = self.base_hooks.iter().chain(&self.net_hooks).chain(&self.signal_hooks);
+        let hooks = hooks.map(|hook| &hook.state).chain(self.closes.states());
+        let attached = self.lean_probes.iter().chain(calls).chain(hooks).filter(|probe| probe.attached());
         attached.fold(KindSet::NONE, |kinds, probe| kinds.union(KindSet::of(&[probe.kind])))
     }
 
@@ -541,14 +562,16 @@ impl Sensor {
         self.persist.inherited()
     }
 
-    /// Where the programs of processes are pinned, so that they outlive the agent.
+    /// Where the programs are pinned, so that they outlive the agent.
     pub fn pinned(&self) -> Option<&Path> {
         self.persist.place()
     }
 
     /// Why not all is pinned that was to be.
-    pub fn unpinned(&self) -> Option<&str> {
-        self.persist.why_not()
+    pub fn unpinned(&self) -> Option<String> {
+        let each = self.objects().flat_map(|loaded| loaded.pins.why_not());
+        let all: Vec<String> = self.persist.why_not().iter().cloned().chain(each).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// Where it is to be noted which events of pinned programs were handled.
@@ -587,8 +610,9 @@ impl Sensor {
     /// missed something. What happened then is not told. Kernels before 5.12 do not tell this. `paths of calls`: calls
     /// that succeeded and are told with their texts, as no program kept the paths for them.
     pub fn missed(&self) -> Vec<(String, u64)> {
-        let mut all: Vec<(String, u64)> = self.persist.missed();
+        let mut all: Vec<(String, u64)> = Vec::new();
         for loaded in self.objects() {
+            all.extend(loaded.pins.missed());
             for (name, program) in loaded.object.programs() {
                 let missed = program.fd().ok().and_then(|fd| misses::of(fd.as_fd()));
                 all.extend(missed.map(|missed| (name.to_owned(), missed)));
@@ -606,8 +630,9 @@ impl Sensor {
 
     /// Verified instructions of each loaded program, where the kernel tells (5.16).
     pub fn verified_instructions(&self) -> Vec<(String, u32)> {
-        let mut all = self.persist.verified_instructions();
+        let mut all = Vec::new();
         for loaded in self.objects() {
+            all.extend(loaded.pins.verified_instructions());
             for (name, program) in loaded.object.programs() {
                 let count = program.info().ok().and_then(|info| info.verified_instruction_count());
                 all.extend(count.map(|count| (name.to_owned(), count)));
@@ -622,8 +647,10 @@ impl Sensor {
 
     /// Stops all events but those of pinned programs. What is in the rings can still be read: see [`Rings::drain`].
     pub fn detach(&mut self) {
-        self.sys_probes.iter_mut().for_each(SyscallProbe::close);
-        self.closes.close();
+        self.sys_probes.iter_mut().for_each(SyscallProbe::let_go);
+        self.closes.let_go();
+        let hooks = self.base_hooks.iter_mut().chain(&mut self.net_hooks).chain(&mut self.uring_hooks);
+        hooks.chain(&mut self.signal_hooks).chain(&mut self.checks.hooks).for_each(Hook::let_go);
         for loaded in [&mut self.base, &mut self.sys, &mut self.net, &mut self.lean].into_iter().flatten() {
             for (_, program) in loaded.object.programs_mut() {
                 // A program that never was loaded says so; there is nothing to do about it.
@@ -639,51 +666,9 @@ impl Sensor {
             }
         }
         load::settle();
-        let others = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
-        let hooks = (self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks))
-            .chain(&mut self.checks.hooks)
-            .map(|hook| &mut hook.state);
-        let hooks = hooks.chain(self.closes.states_mut());
-        let pinned = self.persist.place().is_some();
-        let base = self.base_probes.iter_mut().filter(|_| !pinned);
-        for probe in self.lean_probes.iter_mut().chain(base).chain(others).chain(hooks) {
-            if probe.status == ProbeStatus::Attached {
-                probe.set(ProbeStatus::Unwanted, "detached");
-            }
+        for probe in self.lean_probes.iter_mut().filter(|probe| probe.attached()) {
+            probe.set(ProbeStatus::Unwanted, "detached");
         }
-    }
-}
-
-fn base(object: Ebpf, ring_bytes: u32) -> Result<Loaded, LoadError> {
-    let ring = ("PROCESS", "process", ring_bytes, BASE_KINDS.to_vec());
-    Loaded::new(object, vec![ring], Rung::BtfTracepoint)
-}
-
-/// A ring's map, its name for people, its size, and the kinds whose records lie in it.
-type RingOf = (&'static str, &'static str, u32, Vec<EventKind>);
-
-impl Loaded {
-    fn new(object: Ebpf, rings: Vec<RingOf>, rung: Rung) -> Result<Self, LoadError> {
-        let counters = |kinds: Vec<EventKind>| {
-            let map = data(&object, "COUNTERS")?;
-            Counters::new(map, kinds).map_err(|cause| LoadError::Map { map: "COUNTERS", cause })
-        };
-        let (mut readers, mut all) = (Vec::new(), Vec::new());
-        for (map, name, bytes, kinds) in rings {
-            let failed = |cause| LoadError::Ring { ring: name, cause };
-            let fd = data(&object, map)?.fd().as_fd().try_clone_to_owned().map_err(failed)?;
-            all.extend_from_slice(&kinds);
-            let ring = Ring::new(fd, bytes).map_err(failed)?;
-            readers.push(RingReader::new(name, rung, ring, counters(kinds)?));
-        }
-        Ok(Self { counters: counters(all)?, readers, object })
-    }
-}
-
-fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, LoadError> {
-    match object.map(name) {
-        Some(Map::PerCpuArray(map) | Map::RingBuf(map)) => Ok(map),
-        _ => Err(LoadError::Map { map: name, cause: MapError::InvalidName { name: name.to_owned() } }),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Not by aya's `TracePoint::attach`, as it needs tracefs at one of two places. A minimal host or a
 //! container has none mounted, and an agent should not change the host's mounts; so where it is
 //! missing we open an instance of our own, which is in nobody's file tree.
-#![expect(unsafe_code, reason = "perf_event_open and its ioctls have no safe wrapper")]
+#![expect(unsafe_code, reason = "perf_event_open, its ioctls and links of it have no safe wrapper")]
 
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
@@ -64,8 +64,34 @@ impl Tracepoints {
     }
 }
 
+/// include/uapi/linux/bpf.h.
+const BPF_LINK_CREATE: u32 = 28;
+const BPF_PERF_EVENT: u32 = 41;
+
 /// Runs `program` at the tracepoint `id`, on all CPUs, until the result is dropped.
 pub(crate) fn attach(program: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
+    let event = event(id)?;
+    control(event.as_fd(), PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())?;
+    control(event.as_fd(), PERF_EVENT_IOC_ENABLE, 0)?;
+    Ok(event)
+}
+
+/// The same by a link, which can be pinned; since 5.15. It keeps the event.
+pub(crate) fn link(program: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
+    let event = event(id)?;
+    let descriptor = |fd: BorrowedFd<'_>| fd.as_raw_fd().cast_unsigned();
+    // union bpf_attr for BPF_LINK_CREATE: program, target, kind of attachment, flags.
+    let attributes: [u32; 4] = [descriptor(program), descriptor(event.as_fd()), BPF_PERF_EVENT, 0];
+    let bytes = size_of_val(&attributes);
+    // SAFETY: the kernel reads `bytes` of `attributes`, which live, and writes nothing.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, attributes.as_ptr(), bytes) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel just gave it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a tracepoint's event.
+fn event(id: u64) -> io::Result<OwnedFd> {
     // struct perf_event_attr: type and size, config, and six words that stay zero, as we want the
     // program to run and no samples.
     let attributes: [u64; 8] = [PERF_TYPE_TRACEPOINT | PERF_ATTR_SIZE_VER0 << 32, id, 0, 0, 0, 0, 0, 0];
@@ -77,10 +103,7 @@ pub(crate) fn attach(program: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
     };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel just gave it to us.
-    let event = unsafe { OwnedFd::from_raw_fd(fd) };
-    control(event.as_fd(), PERF_EVENT_IOC_SET_BPF, program.as_raw_fd())?;
-    control(event.as_fd(), PERF_EVENT_IOC_ENABLE, 0)?;
-    Ok(event)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn control(event: BorrowedFd<'_>, request: u64, argument: i32) -> io::Result<()> {

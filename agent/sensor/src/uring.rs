@@ -4,6 +4,7 @@ use crate::error::ApplyError;
 use crate::ladder::ProbeStatus;
 use crate::layout::Layout;
 use crate::net::Hook;
+use crate::persist::Pinned;
 use crate::rungs::{self, Object};
 use aya::maps::{Array, MapData, MapError};
 use aya::{Btf, Ebpf};
@@ -60,6 +61,14 @@ pub(crate) fn hooks(layout: &Layout) -> Vec<Hook> {
         hooks.iter_mut().for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
     }
     hooks
+}
+
+/// Goes on with what an agent before has attached.
+pub(crate) fn adopt(hooks: &mut [Hook], pins: &mut Pinned) {
+    for hook in hooks {
+        let older = (hook.state.program == SUBMIT).then_some(OLDER_SUBMITTED);
+        hook.adopt(pins, older);
+    }
 }
 
 /// Loads the programs, if they are not; the verifier has much to do with them.

@@ -7,10 +7,10 @@ use hostward_event::fact::{Fact, Input, SeedProcess};
 use hostward_sensor::{Drained, Inherited, Sensor};
 use std::sync::mpsc::SyncSender;
 
-/// What is told once the pinned ring is read up to where the agent came.
+/// What is told once the pinned rings are read up to where the agent came.
 #[derive(Debug, Default)]
 pub struct Late {
-    /// Processes that began since the agent before went: the ring has their story, which comes first.
+    /// Processes that began since the agent before went: the rings have their story, which comes first.
     pub seeds: Vec<SeedProcess>,
     /// Read from elsewhere already.
     so_far: Option<Drained>,
@@ -21,20 +21,20 @@ pub struct Late {
 pub fn tell(sensor: &Sensor, health: &Health) {
     if let Some(dir) = sensor.pinned() {
         let note = format!(
-            "starts, forks and ends of processes, cgroups and kills at exec are pinned at {}: they go on while no agent runs",
+            "the programs in the kernel are pinned at {}: kills at exec go on and events are kept while no agent runs",
             dir.display()
         );
         tracing::info!("{note}");
         health.note(Stage::LoadSensor, "persist", vec![note]);
     }
     if let Some(why) = sensor.unpinned() {
-        let why = format!("sensor.persist: programs end with the agent: {why}");
+        let why = format!("sensor.persist: not all programs outlive the agent: {why}");
         tracing::warn!("{why}");
         health.set(Stage::LoadSensor, "persist", State::Degraded, why, crate::clock::wall_ns());
     }
 }
 
-/// Hands over what programs of another build had collected. Gives what has to wait for the ring that goes on.
+/// Hands over what programs of another build had collected. Gives what has to wait for the rings that go on.
 pub fn hand_over(
     inherited: Inherited,
     seeds: Vec<SeedProcess>,

@@ -31,4 +31,4 @@ pub mod record;
 pub use wire::{Reader, Wire};
 
 /// Raised with every change of a record, a map value or a global.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;

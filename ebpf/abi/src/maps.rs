@@ -125,12 +125,20 @@ wire! {
         pub starved: u64,
     }
 
+    /// The process whose own deeds are not told and that is never killed.
+    pub struct Agent {
+        /// Process id, initial pid namespace.
+        pub tgid: u32,
+        /// Zero.
+        pub reserved: u32,
+        /// Start of the process, CLOCK_BOOTTIME ns.
+        pub start_boot_ns: u64,
+        /// Bits of the start that count: all, or none where it is not known and the number decides alone.
+        pub start_mask: u64,
+    }
+
     /// Read-only settings of an object.
     pub struct Settings {
-        /// Process id of the agent, initial pid namespace: its own opens and connects are not
-        /// reported and it is never killed. 0: nobody's, in programs that outlive the agent, as its number may become
-        /// anybody's.
-        pub agent_tgid: u32,
         /// 1: `bpf_get_current_task_btf` exists (5.11), so fields are loaded without a helper.
         pub typed: u32,
         /// 1: `bpf_task_pt_regs` exists (5.15).

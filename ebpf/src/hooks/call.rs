@@ -11,7 +11,6 @@ use crate::ignore;
 use crate::resolved;
 use crate::uring::Asked;
 use crate::{BULK, URGENT};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fexit, map, tracepoint};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
@@ -25,7 +24,7 @@ use hostward_ebpf::kernel::socket::{self, AF_UNIX, UNIX_NAME_BYTES};
 use hostward_ebpf::kernel::task::{self, Task};
 use hostward_ebpf::kernel::{Current, Probe, regs};
 use hostward_ebpf::mem::{CURSOR_MASK, Slot, claim, masked, release};
-use hostward_ebpf::{get, out, path, record, set, setting};
+use hostward_ebpf::{agent, get, out, path, record, set};
 
 /// By the call's number, written by the agent.
 #[map]
@@ -49,7 +48,7 @@ pub fn call_fexit(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 unsafe fn returned(exit: Exit) {
-    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+    if agent::is_current::<Current>(task::current) {
         return;
     }
     let Some(spec) = CALLS.get_ptr(exit.number) else {

@@ -18,7 +18,6 @@ use crate::BULK;
 use crate::filter::Filter;
 use crate::ignore;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, tracepoint};
 use aya_ebpf::programs::{FEntryContext, TracePointContext};
 use hostward_abi::maps::open_class;
@@ -28,7 +27,7 @@ use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::task;
 use hostward_ebpf::kernel::{Current, Probe, Typed, regs};
 use hostward_ebpf::mem::{Slot, claim, release};
-use hostward_ebpf::{out, path, record, setting};
+use hostward_ebpf::{agent, out, path, record, setting};
 
 /// `void locks_remove_file(struct file *filp)`, fs/locks.c, which `__fput` calls of every file that was opened; the same
 /// from 5.10 to 6.18. It may sleep, and so runs in no interrupt.
@@ -77,7 +76,7 @@ pub fn close(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 unsafe fn closed(file: File, fd: i32, rung: u32) {
     const KIND: u8 = kind::CLOSE_WRITE;
-    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+    if agent::is_current::<Current>(task::current) {
         return;
     }
     let Some(filter) = Filter::load() else {

@@ -9,7 +9,6 @@ use crate::exit::{self, Exit};
 use crate::ignore;
 use crate::sample;
 use crate::uring::Asked;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{fexit, map, tracepoint};
 use aya_ebpf::maps::Array;
@@ -22,7 +21,7 @@ use hostward_ebpf::kernel::socket::{AF_INET, AF_INET6, AF_UNIX, UNIX_NAME_BYTES}
 use hostward_ebpf::kernel::task;
 use hostward_ebpf::kernel::{Current, Probe, copy, regs, socket};
 use hostward_ebpf::mem::{Slot, claim, masked, release};
-use hostward_ebpf::{get, out, record, setting};
+use hostward_ebpf::{agent, get, out, record};
 
 const EINPROGRESS: i64 = -115;
 
@@ -48,7 +47,7 @@ pub fn connect_fexit(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 unsafe fn returned(exit: Exit) {
-    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+    if agent::is_current::<Current>(task::current) {
         return;
     }
     let Some(slot) = claim() else {

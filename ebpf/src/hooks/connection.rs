@@ -15,7 +15,7 @@ use core::mem::MaybeUninit;
 use hostward_abi::record::{ConnectionRecord, Header, connection_bit, kind};
 use hostward_ebpf::kernel::socket::{self, Sock};
 use hostward_ebpf::kernel::{Current, Typed, task, tcp};
-use hostward_ebpf::{out, record, setting};
+use hostward_ebpf::{agent, out, record};
 
 const IPPROTO_TCP: u16 = 6;
 const SOCK_STREAM: u16 = 1;
@@ -117,7 +117,7 @@ unsafe fn closes(sock: Sock) {
 unsafe fn ended(sock: Sock) {
     let known = CONNECTIONS.get_ptr(sock.key());
     if let Some(known) = known
-        && (*known).owner.pid == setting!(agent_tgid)
+        && agent::is((*known).owner.pid, (*known).owner.start_boot_ns)
     {
         return;
     }

@@ -19,7 +19,7 @@ use hostward_abi::record::{DNS_ANSWER_BYTES, DNS_QUESTION_BYTES, DnsBody, DnsRec
 use hostward_ebpf::kernel::socket::{self, AF_INET, AF_INET6};
 use hostward_ebpf::kernel::{Probe, task};
 use hostward_ebpf::mem::{clamped, not_zero};
-use hostward_ebpf::{record, setting};
+use hostward_ebpf::{agent, record};
 
 const GO_ON: i32 = 1;
 const SOCK_DGRAM: u16 = 2;
@@ -114,7 +114,7 @@ unsafe fn question(packet: *mut __sk_buff) {
     let cookie = bpf_get_socket_cookie(packet.cast());
     // The agent's own too: its answers are known by it.
     let _ = ASKERS.insert(&cookie, owner.assume_init_ref(), 0);
-    if (*header).pid == setting!(agent_tgid) {
+    if agent::is((*header).pid, (*header).start_boot_ns) {
         return;
     }
     let Some(alone) = alone::attempt(kind::DNS_QUESTION) else {
@@ -148,7 +148,7 @@ unsafe fn answer(packet: *mut __sk_buff) {
     let cookie = bpf_get_socket_cookie(packet.cast());
     let asker = ASKERS.get_ptr(&cookie);
     if let Some(asker) = asker
-        && (*asker).pid == setting!(agent_tgid)
+        && agent::is((*asker).pid, (*asker).start_boot_ns)
     {
         return;
     }

@@ -9,7 +9,7 @@ use hostward_abi::record::{ProcessBody, TEXT_BYTES_MAX, kind, process_flag};
 use hostward_ebpf::kernel::task::Task;
 use hostward_ebpf::kernel::{Access, Typed};
 use hostward_ebpf::mem::{Slot, claim, release};
-use hostward_ebpf::{get, off, out, path, record, setting};
+use hostward_ebpf::{agent, get, off, out, path, record};
 
 const SIGKILL: u32 = 9;
 
@@ -77,7 +77,7 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
     let whole = (*body).flags & process_flag::PATH_CUT == 0;
     let path_bytes = if whole { path_bytes as u64 } else { 0 };
     if pid != 1
-        && pid != setting!(agent_tgid)
+        && !agent::is(pid, (*header).start_boot_ns)
         && kill::must_die::<false>(slot, path_at, path_bytes, &raw const (*header).comm)
         && bpf_send_signal(SIGKILL) == 0
     {

@@ -11,7 +11,6 @@ use crate::filter::{Filter, TEXT_AT};
 use crate::ignore;
 use crate::sample;
 use crate::uring::Asked;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
@@ -23,7 +22,7 @@ use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::task::{self, Task};
 use hostward_ebpf::kernel::{Current, Probe, regs};
 use hostward_ebpf::mem::{Slot, claim, release};
-use hostward_ebpf::{get, out, path, record, setting};
+use hostward_ebpf::{agent, get, out, path, record, setting};
 
 const O_ACCMODE: u64 = 3;
 const O_CREAT: u64 = 0o100;
@@ -61,7 +60,7 @@ pub fn open_fexit(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 unsafe fn returned(exit: Exit) {
-    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+    if agent::is_current::<Current>(task::current) {
         return;
     }
     let Some(filter) = Filter::load() else {

@@ -28,7 +28,7 @@ use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::kernel::task::{self, Task};
 use hostward_ebpf::kernel::{Current, regs};
 use hostward_ebpf::mem::{Slot, add, claim, release, slot_at};
-use hostward_ebpf::{get, path, record, set, setting};
+use hostward_ebpf::{agent, get, path, record, set};
 
 /// A path may exceed its limit by the last component.
 const PATH_BYTES: usize = (TEXT_BYTES_MAX + NAME_BYTES_MAX) as usize;
@@ -114,7 +114,7 @@ unsafe fn is_asked(check: u16) -> bool {
     };
     // Numbers of 32-bit programs mean other calls.
     get!((*spec).checks) & check != 0
-        && (bpf_get_current_pid_tgid() >> 32) as u32 != setting!(agent_tgid)
+        && !agent::is_current::<Current>(|| task)
         && !task.in_32_bit_call::<Current>()
 }
 

@@ -5,8 +5,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use core::ffi::c_void;
 use hostward_abi::record::{ProcessBody, kind, process_flag};
-use hostward_ebpf::kernel::task::Task;
-use hostward_ebpf::kernel::{Access, Typed};
+use hostward_ebpf::kernel::task::{self, Task};
+use hostward_ebpf::kernel::{Access, Current, Typed};
 use hostward_ebpf::mem::{Slot, claim, release};
 use hostward_ebpf::{path, record};
 
@@ -60,8 +60,8 @@ unsafe fn collect(slot: *mut Slot, task: Task) {
     process::cgroup_names(slot, body, cgroup);
 }
 
-/// Tells the reader its process id in the initial pid namespace, which its own may hide from it: the
-/// program runs in the task that reads. Eight bytes per task; one is enough.
+/// Tells the reader its process id in the initial pid namespace, which its own may hide from it, and when it began: the
+/// program runs in the task that reads. 16 bytes per task; one is enough.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn reader(ctx: *mut c_void) -> i32 {
@@ -69,8 +69,9 @@ pub extern "C" fn reader(ctx: *mut c_void) -> i32 {
     unsafe {
         let meta = core::ptr::read_volatile(ctx.cast::<*const u8>());
         let seq: *mut u8 = Typed::load(meta, 0);
-        let own = bpf_get_current_pid_tgid() >> 32;
-        bpf_seq_write(seq.cast(), (&raw const own).cast(), size_of::<u64>() as u32);
+        let began = task::current().group_leader::<Current>().start::<Current>();
+        let own = [bpf_get_current_pid_tgid() >> 32, began];
+        bpf_seq_write(seq.cast(), (&raw const own).cast(), size_of::<[u64; 2]>() as u32);
     }
     0
 }

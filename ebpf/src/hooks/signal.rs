@@ -11,7 +11,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use hostward_abi::record::{SignalRecord, kind};
 use hostward_ebpf::kernel::task::{self, Task};
 use hostward_ebpf::kernel::{Access, Current, Probe, Typed};
-use hostward_ebpf::{off, out, record, setting};
+use hostward_ebpf::{agent, off, out, record};
 
 /// SEND_SIG_NOINFO and SEND_SIG_PRIV, include/linux/sched/signal.h: no structs, and not of a program.
 const SEND_SIG_PRIV: u64 = 1;
@@ -34,7 +34,7 @@ pub fn signal(ctx: BtfTracePointContext) -> i32 {
         let target = Task(ctx.arg(2)).group_leader::<Typed>();
         let sender = (bpf_get_current_pid_tgid() >> 32) as u32;
         let pid = target.tgid::<Typed>();
-        if pid == sender || sender == 0 || sender == setting!(agent_tgid) {
+        if pid == sender || sender == 0 || agent::is_current::<Current>(task::current) {
             return 0;
         }
         let Some(ticket) = out::attempt(kind::SIGNAL) else {

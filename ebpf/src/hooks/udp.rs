@@ -12,7 +12,7 @@ use aya_ebpf::programs::SockAddrContext;
 use hostward_abi::record::{UdpRecord, kind};
 use hostward_ebpf::kernel::socket::{self, AF_INET, AF_INET6};
 use hostward_ebpf::kernel::{Probe, task};
-use hostward_ebpf::{record, setting};
+use hostward_ebpf::{agent, record};
 
 const GO_ON: i32 = 1;
 const SOCK_DGRAM: u16 = 2;
@@ -59,17 +59,13 @@ pub fn udp_send6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 unsafe fn sends(sent: *mut bpf_sock_addr, family: u16, address: [u32; 4]) {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if pid == setting!(agent_tgid) {
+    let task = task::probed();
+    let start_boot_ns = task.group_leader::<Probe>().start::<Probe>();
+    if agent::is(pid, start_boot_ns) {
         return;
     }
-    let task = task::probed();
     let port = core::ptr::read_volatile(&raw const (*sent).user_port) & 0xffff;
-    let peer = Peer {
-        start_boot_ns: task.group_leader::<Probe>().start::<Probe>(),
-        pid,
-        port: port | (family as u32) << 16,
-        address,
-    };
+    let peer = Peer { start_boot_ns, pid, port: port | (family as u32) << 16, address };
     // The lookup is what keeps a pair that is used from making room.
     if PEERS.get_ptr(&peer).is_some() || PEERS.insert(&peer, &0, BPF_NOEXIST).is_err() {
         return;

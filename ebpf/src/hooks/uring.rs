@@ -8,18 +8,18 @@
 use crate::call;
 use crate::connect;
 use crate::open;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{Array, LruHashMap};
 use aya_ebpf::programs::BtfTracePointContext;
 use hostward_abi::maps::{URING_OPS, uring_call};
 use hostward_abi::record::{TEXT_BYTES_MAX, kind};
+use hostward_ebpf::kernel::Current;
 use hostward_ebpf::kernel::file::File;
 use hostward_ebpf::kernel::task;
 use hostward_ebpf::kernel::uring::Request;
 use hostward_ebpf::mem::{claim, clamped, release};
-use hostward_ebpf::{off, out, setting};
+use hostward_ebpf::{agent, off, out};
 
 /// Bytes of a socket address that are kept.
 const ADDRESS_BYTES: u64 = 128;
@@ -93,7 +93,7 @@ unsafe fn submitted(key: u64) {
     let request = Request(key as *const u8);
     let op = request.opcode();
     let call = wanted(op);
-    if call == uring_call::UNWANTED || (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(agent_tgid) {
+    if call == uring_call::UNWANTED || agent::is_current::<Current>(task::current) {
         return;
     }
     let Some(slot) = claim() else {

@@ -3,6 +3,7 @@
 use super::OPENS;
 use super::table::{Table, Trie, key_of, spec_of, trie_of};
 use crate::error::ApplyError;
+use crate::plan;
 use aya::Ebpf;
 use aya::maps::{MapData, MapError};
 use hostward_abi::maps::{IGNORE_BLOCKS, block_table, ignore_key};
@@ -86,25 +87,48 @@ fn keys(scope: &Scope) -> usize {
 }
 
 /// What is in the programs' maps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct InForce {
-    table: Table,
+    /// None: what another agent has put there.
+    table: Option<Table>,
     keys: BTreeMap<(Vec<u8>, u32), u32>,
 }
 
 impl InForce {
+    /// Nothing: programs that were just loaded.
+    pub(crate) fn nothing() -> Self {
+        Self { table: Some(Table::default()), keys: BTreeMap::new() }
+    }
+
+    /// What lies in the maps of programs that another agent has loaded.
+    pub(crate) fn found(object: &Ebpf) -> Result<Self, ApplyError> {
+        let trie: Trie<&MapData> = plan::found(object, "IGNORE_KEYS")?;
+        let mut keys = BTreeMap::new();
+        for entry in trie.iter() {
+            let (key, blocks) = entry.map_err(|cause| ApplyError { map: "IGNORE_KEYS", cause })?;
+            let (mut data, bits) = (key.data().to_vec(), key.prefix_len());
+            let front = data.first_chunk().map_or(0, |front| u32::from_ne_bytes(*front));
+            if front >> 16 == block_table::WANTED {
+                data.truncate(usize::try_from(bits.div_ceil(8)).unwrap_or_default());
+                keys.insert((data, bits), blocks);
+            }
+        }
+        Ok(Self { table: None, keys })
+    }
+
     /// Puts `new` in the place of what is in force. In between events of everyone are told, and no program reads keys of
     /// one plan with blocks of the other.
     pub(crate) fn swap(&mut self, object: &mut Ebpf, new: Table) -> Result<(), ApplyError> {
-        if new == self.table {
+        if self.table.as_ref() == Some(&new) {
             return Ok(());
         }
         let failed = |cause| ApplyError { map: "IGNORE", cause };
-        if !self.table.kinds.is_empty() {
-            self.table = Table::default();
+        if self.table.as_ref().is_none_or(|table| !table.kinds.is_empty()) {
+            let everyone = Table::default();
             spec_of(object)
-                .and_then(|mut spec| spec.set(block_table::WANTED, self.table.words(), 0))
+                .and_then(|mut spec| spec.set(block_table::WANTED, everyone.words(), 0))
                 .map_err(failed)?;
+            self.table = Some(everyone);
             sleep(PROGRAM_ENDS);
         }
         let failed = |cause| ApplyError { map: "IGNORE_KEYS", cause };
@@ -121,7 +145,7 @@ impl InForce {
         }
         let failed = |cause: MapError| ApplyError { map: "IGNORE", cause };
         spec_of(object).and_then(|mut spec| spec.set(block_table::WANTED, new.words(), 0)).map_err(failed)?;
-        self.table = new;
+        self.table = Some(new);
         Ok(())
     }
 }

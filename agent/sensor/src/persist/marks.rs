@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "creates and maps memory that the kernel keeps")]
 
 use crate::clock::boot_ns;
+use crate::counters;
 use crate::ring::Mapping;
 use crate::sequence::Sequences;
 use aya::maps::MapData;
@@ -38,10 +39,6 @@ const SEEN_NS: usize = 1;
 const STATES: [u64; 2] = [ATTENDED, LEFT];
 const ATTENDED: u64 = 1;
 const LEFT: u64 = 2;
-
-/// What is noted by number: the kinds of the object that is pinned.
-pub(crate) const KINDS_NOTED: [EventKind; 4] =
-    [EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Cgroup];
 
 /// What the agent before this one left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,17 +138,26 @@ impl Marks {
         Sequences::from((HEAD..self.0.count).map(|at| self.value(at)).collect::<Vec<_>>())
     }
 
+    /// Events of these kinds are numbered anew: their programs write into other maps.
+    pub(super) fn forget(&self, kinds: impl Iterator<Item = EventKind>) {
+        let rows: Vec<usize> = kinds.flat_map(counters::rows).map(usize::from).collect();
+        let cpus = (HEAD..self.0.count).step_by(KINDS);
+        cpus.flat_map(|cpu| rows.iter().map(move |row| cpu + row)).for_each(|at| self.set(at, 0));
+    }
+
     /// Notes an input that the outputs have.
     pub fn handled(&self, input: &Input) {
-        let (kind, cpu, next, boot_ns) = match input {
-            Input::Raw(raw) => (raw.kind(), raw.source.cpu, raw.source.seq + 1, raw.source.boot_ns),
-            Input::Gap(gap) => (gap.lost, gap.cpu, gap.last + 1, 0),
+        let (kind, stream, cpu, next, boot_ns) = match input {
+            Input::Raw(raw) => {
+                let source = &raw.source;
+                (raw.kind(), source.stream, source.cpu, source.seq + 1, source.boot_ns)
+            }
+            Input::Gap(gap) => (gap.lost, gap.stream, gap.cpu, gap.last + 1, 0),
             _ => return,
         };
-        if !KINDS_NOTED.contains(&kind) {
-            return;
-        }
-        let at = HEAD + usize::from(cpu) * KINDS + usize::from(kind as u8) % KINDS;
+        // As the counters have it.
+        let row = if stream == 0 { kind as u8 } else { stream };
+        let at = HEAD + usize::from(cpu) * KINDS + usize::from(row) % KINDS;
         for (at, value) in [(at, next), (SEEN_NS, boot_ns)] {
             if let Some(word) = self.word(at) {
                 word.fetch_max(value, Ordering::Relaxed);

@@ -4,6 +4,8 @@
 //! the same programs with the same settings, so the later one goes on with those of the earlier. Names of a BPF file
 //! system have no dots.
 
+use crate::objects::LASTING;
+use crate::rungs::Object;
 use hostward_abi::VERSION;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, statfs};
 use std::io;
@@ -15,7 +17,7 @@ use thiserror::Error;
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
 /// Raised when the names or meanings of what is pinned change.
-const FORMAT: &str = "base1";
+const FORMAT: &str = "set2";
 
 /// Why pins cannot be used.
 #[derive(Debug, Error)]
@@ -131,16 +133,21 @@ pub(super) struct Set {
 }
 
 impl Set {
-    pub(super) fn map(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("map-{name}"))
+    /// Of the set as a whole.
+    pub(super) fn marks(&self) -> PathBuf {
+        self.dir.join("marks")
     }
 
-    pub(super) fn link(&self, program: &str) -> PathBuf {
-        self.dir.join(format!("link-{program}"))
+    pub(super) fn map(&self, of: Object, name: &str) -> PathBuf {
+        self.dir.join(format!("map-{}-{name}", of.name()))
     }
 
-    pub(super) fn program(&self, program: &str) -> PathBuf {
-        self.dir.join(format!("program-{program}"))
+    pub(super) fn link(&self, of: Object, name: &str) -> PathBuf {
+        self.dir.join(format!("link-{}-{name}", of.name()))
+    }
+
+    pub(super) fn program(&self, of: Object, name: &str) -> PathBuf {
+        self.dir.join(format!("program-{}-{name}", of.name()))
     }
 
     /// Its records and marks are what this build understands.
@@ -149,12 +156,45 @@ impl Set {
         name.starts_with(&format!("{FORMAT}-{VERSION}-"))
     }
 
+    /// It has the maps of this object.
+    pub(super) fn has(&self, of: Object) -> bool {
+        of.maps().iter().all(|map| self.map(of, map).exists())
+    }
+
+    /// It has its marks, and of each object all maps or nothing: one that could not be loaded has left nothing.
+    pub(super) fn is_whole(&self) -> bool {
+        let nothing = |of: Object| self.begins(&format!("map-{}-", of.name())).is_empty();
+        self.marks().exists() && LASTING.into_iter().all(|of| self.has(of) || nothing(of))
+    }
+
+    /// What begins so, with the rest of the name.
+    fn begins(&self, with: &str) -> Vec<(String, PathBuf)> {
+        let rest = |at: &PathBuf| Some(at.file_name()?.to_str()?.strip_prefix(with)?.to_owned());
+        sets(&self.dir).into_iter().filter_map(|at| Some((rest(&at)?, at))).collect()
+    }
+
     /// What of it keeps programs attached.
-    pub(super) fn links(&self) -> Vec<PathBuf> {
-        let is_link = |path: &PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("link-"))
-        };
-        sets(&self.dir).into_iter().filter(is_link).collect()
+    pub(super) fn all_links(&self) -> impl Iterator<Item = PathBuf> {
+        self.begins("link-").into_iter().map(|(_, at)| at)
+    }
+
+    /// The same of one object.
+    pub(super) fn links(&self, of: Object) -> impl Iterator<Item = PathBuf> {
+        self.begins(&format!("link-{}-", of.name())).into_iter().map(|(_, at)| at)
+    }
+
+    /// Programs of one object, by name.
+    pub(super) fn programs(&self, of: Object) -> Vec<(String, PathBuf)> {
+        self.begins(&format!("program-{}-", of.name()))
+    }
+
+    /// Removes what is of one object, its links first.
+    pub(super) fn remove_object(&self, of: Object) {
+        for what in ["link", "program", "map"] {
+            for (_, at) in self.begins(&format!("{what}-{}-", of.name())) {
+                let _ = std::fs::remove_file(at);
+            }
+        }
     }
 
     /// Removes all of it.

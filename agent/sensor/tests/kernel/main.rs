@@ -13,6 +13,7 @@ mod lean;
 mod network;
 mod paths;
 mod persist;
+mod persist_calls;
 mod plans;
 mod process;
 mod programs;
@@ -31,6 +32,7 @@ fn child() {
         ignored::child_does(&task);
         network::child(&task);
         paths::child(&task);
+        persist_calls::child(&task);
         plans::child(&task);
         process::child(&task);
         uring::child(&task);

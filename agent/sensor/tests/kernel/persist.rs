@@ -1,9 +1,9 @@
 //! Programs that outlive the agent: what they do and keep meanwhile, and how the next one goes on.
-use crate::common::{can_observe, config};
+use crate::common::{can_observe, config, has_trampolines};
 use hostward_event::fact::Input;
-use hostward_event::plan::KernelPlan;
+use hostward_event::plan::{KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::{RawBody, RawEvent};
-use hostward_event::{EventKind, Text};
+use hostward_event::{EventKind, KindSet, Text};
 use hostward_sensor::{Config, Drained, Inherited, Marks, Rings, Sensor, pinned_at};
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,30 +15,30 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A BPF file system of this test alone.
-struct Bpffs(tempfile::TempDir);
+pub(crate) struct Bpffs(tempfile::TempDir);
 
 impl Bpffs {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("hw-bpffs-").tempdir().unwrap();
         let (none, data) = (rustix::mount::MountFlags::empty(), None);
         rustix::mount::mount("bpf", dir.path(), "bpf", none, data).unwrap();
         Self(dir)
     }
 
-    fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.0.path().join("pins")
     }
 
-    fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let ring = Some(1 << 20);
         Config { persist: true, persist_dir: self.pins(), process_ring_bytes: ring, ..config() }
     }
 
     /// The one set that is pinned.
-    fn set(&self) -> PathBuf {
+    pub(crate) fn set(&self) -> PathBuf {
         let sets: Vec<_> = fs::read_dir(self.pins()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(sets.len(), 1, "{sets:?}");
         sets[0].clone()
@@ -52,27 +52,27 @@ impl Drop for Bpffs {
 }
 
 /// A sensor as an agent has it. Dropped, it goes as an agent that is killed.
-struct Agent {
-    sensor: Sensor,
+pub(crate) struct Agent {
+    pub(crate) sensor: Sensor,
     rings: Rings,
     marks: Option<Marks>,
-    inherited: Inherited,
-    seen: Vec<Input>,
+    pub(crate) inherited: Inherited,
+    pub(crate) seen: Vec<Input>,
 }
 
 impl Agent {
-    fn new(config: &Config, plan: &KernelPlan) -> Self {
+    pub(crate) fn new(config: &Config, plan: &KernelPlan) -> Self {
         let mut sensor = Sensor::load(config, plan).unwrap_or_else(|why| panic!("{why} ({})", why.hint()));
         let (rings, marks, inherited) = (sensor.ordered_rings(), sensor.marks(), sensor.inherited());
         assert_eq!(sensor.unpinned(), None);
         let base = ["exec", "fork", "exit", "cgroup_mkdir", "cgroup_rmdir"];
-        for probe in sensor.ladder().iter().filter(|probe| base.contains(&probe.program)) {
-            assert!(probe.why.is_empty(), "{probe:?}");
-        }
+        let ladder = sensor.ladder();
+        let base = ladder.iter().filter(|probe| base.contains(&probe.program));
+        assert_eq!(base.inspect(|probe| assert!(probe.attached(), "{probe:?}")).count(), 5);
         Self { sensor, rings, marks, inherited, seen: Vec::new() }
     }
 
-    fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         let mut inputs = Vec::new();
         self.rings.poll(Duration::from_millis(20), &mut inputs).unwrap();
         self.keep(inputs);
@@ -85,7 +85,7 @@ impl Agent {
         self.seen.extend(inputs);
     }
 
-    fn until<T>(&mut self, what: &str, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&mut self, what: &str, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = found(self) {
@@ -96,18 +96,18 @@ impl Agent {
         }
     }
 
-    fn exit_of(&mut self, pid: u32) {
+    pub(crate) fn exit_of(&mut self, pid: u32) {
         self.until("the exit", |agent| {
             stories(&agent.seen).get(&pid)?.contains(&EventKind::Exit).then_some(())
         });
     }
 
-    fn drained(&mut self) -> Drained {
+    pub(crate) fn drained(&mut self) -> Drained {
         self.until("the end of what was kept", |agent| agent.rings.drained())
     }
 
     /// Stops in order, as the agent does.
-    fn stop(mut self) -> Vec<Input> {
+    pub(crate) fn stop(mut self) -> Vec<Input> {
         self.sensor.detach();
         let mut inputs = Vec::new();
         self.rings.drain(&mut inputs).unwrap();
@@ -117,7 +117,7 @@ impl Agent {
     }
 }
 
-fn raw(inputs: &[Input]) -> impl Iterator<Item = &RawEvent> {
+pub(crate) fn raw(inputs: &[Input]) -> impl Iterator<Item = &RawEvent> {
     inputs.iter().filter_map(|input| match input {
         Input::Raw(event) => Some(event),
         _ => None,
@@ -143,19 +143,19 @@ fn whole(pids: &[u32], inputs: &[Input]) {
     }
 }
 
-/// Every number of each CPU's kinds is there once, as an event or in a gap. Gives how many are in gaps.
-fn accounted(inputs: &[Input]) -> u64 {
-    const KINDS: [EventKind; 4] = [EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Cgroup];
-    let mut numbers: BTreeMap<(u16, EventKind), Vec<u64>> = BTreeMap::new();
+/// Every number of each CPU, kind and stream is there once, as an event or in a gap. Gives how many are in gaps.
+pub(crate) fn accounted(inputs: &[Input]) -> u64 {
+    let mut numbers: BTreeMap<(u16, EventKind, u8), Vec<u64>> = BTreeMap::new();
     let mut lost = 0;
     for input in inputs {
         match input {
-            Input::Raw(event) if KINDS.contains(&event.kind()) => {
-                numbers.entry((event.source.cpu, event.kind())).or_default().push(event.source.seq);
+            Input::Raw(event) => {
+                let source = &event.source;
+                numbers.entry((source.cpu, event.kind(), source.stream)).or_default().push(source.seq);
             }
-            Input::Gap(gap) if KINDS.contains(&gap.lost) => {
+            Input::Gap(gap) => {
                 lost += gap.count;
-                numbers.entry((gap.cpu, gap.lost)).or_default().extend(gap.first..=gap.last);
+                numbers.entry((gap.cpu, gap.lost, gap.stream)).or_default().extend(gap.first..=gap.last);
             }
             _ => {}
         }
@@ -166,6 +166,15 @@ fn accounted(inputs: &[Input]) -> u64 {
         assert_eq!(all, expected, "{of:?}");
     }
     lost
+}
+
+/// The link at the end of openat.
+pub(crate) fn open_link() -> &'static str {
+    match (has_trampolines(), cfg!(target_arch = "aarch64")) {
+        (false, _) => "link-sys-sys_exit_openat",
+        (true, false) => "link-sys-__x64_sys_openat",
+        (true, true) => "link-sys-__arm64_sys_openat",
+    }
 }
 
 fn killing(path: &Path) -> KernelPlan {
@@ -256,7 +265,7 @@ fn pinned_programs_kill_and_collect_while_nobody_reads() {
 }
 
 /// Raises a flag when it is dropped.
-struct Raise<'a>(&'a AtomicBool);
+pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Raise<'_> {
     fn drop(&mut self) {
@@ -349,10 +358,27 @@ fn pins_of_which_a_part_is_gone_are_made_whole() {
     }
     let (bpffs, directory) = (Bpffs::new(), tempfile::tempdir().unwrap());
     let evil = evil(directory.path());
-    drop(Agent::new(&bpffs.config(), &killing(&evil)));
-    for part in ["link-exec", "program-fork", "map-PROCESS", "map-MARKS"] {
+    let opens = OpenPlan { names: [("hw-nobody".into(), OpenClass::READ)].into(), ..OpenPlan::default() };
+    let plan = KernelPlan { kinds: KindSet::of(&[EventKind::Open]), opens, ..killing(&evil) };
+    drop(Agent::new(&bpffs.config(), &plan));
+    for part in [
+        "link-base-sched_process_exec",
+        "program-base-sched_process_fork",
+        "map-base-PROCESS",
+        "marks",
+        "link-sys-sys_exit_openat",
+        "map-sys-BULK",
+        "map-net-COUNTERS",
+    ] {
         fs::remove_file(bpffs.set().join(part)).unwrap();
-        let mut agent = Agent::new(&bpffs.config(), &killing(&evil));
+        let mut agent = Agent::new(&bpffs.config(), &plan);
+        let lost = part.starts_with("ma");
+        assert_eq!(
+            agent.inherited.troubles.len(),
+            usize::from(lost),
+            "{part}: {:?}",
+            agent.inherited.troubles
+        );
         let pids = trues(2);
         agent.exit_of(pids[1]);
         whole(&pids, &agent.seen);

@@ -5,13 +5,12 @@
 
 use crate::{BULK, Reads, connection};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
 use hostward_abi::record::{ConnectBody, header_flag, kind};
 use hostward_ebpf::kernel::task;
 use hostward_ebpf::mem::{claim, release};
-use hostward_ebpf::{out, record, setting};
+use hostward_ebpf::{agent, out, record};
 
 /// `int __sys_connect(int fd, struct sockaddr __user *uservaddr, int addrlen)`, net/socket.c.
 #[fexit]
@@ -21,7 +20,7 @@ pub fn connect(ctx: FExitContext) -> i32 {
         let Some(facts) = connection::begun() else {
             return 0;
         };
-        if (bpf_get_current_pid_tgid() >> 32) as u32 != setting!(agent_tgid)
+        if !agent::is_current::<Reads>(task::current)
             && let Some(ticket) = out::attempt(kind::CONNECT)
         {
             match claim() {

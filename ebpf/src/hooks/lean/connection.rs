@@ -16,7 +16,7 @@ use core::mem::MaybeUninit;
 use hostward_abi::record::{ConnectionRecord, Header, SocketFacts, connection_bit, header_flag, kind};
 use hostward_ebpf::kernel::socket::{self, Sock};
 use hostward_ebpf::kernel::{task, tcp};
-use hostward_ebpf::{out, record, setting};
+use hostward_ebpf::{agent, out, record};
 
 const IPPROTO_TCP: u16 = 6;
 const SOCK_STREAM: u16 = 1;
@@ -152,7 +152,7 @@ unsafe fn closes(sock: Sock) {
 unsafe fn ended(sock: Sock) {
     let known = CONNECTIONS.get_ptr(sock.key());
     if let Some(known) = known
-        && (*known).owner.pid == setting!(agent_tgid)
+        && agent::is((*known).owner.pid, (*known).owner.start_boot_ns)
     {
         return;
     }

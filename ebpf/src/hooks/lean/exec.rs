@@ -11,7 +11,7 @@ use hostward_abi::record::{ProcessBody, header_flag, kind, process_flag};
 use hostward_ebpf::kernel::task::Task;
 use hostward_ebpf::kernel::{Access, cred, namespace};
 use hostward_ebpf::mem::{Slot, claim, release};
-use hostward_ebpf::{get, off, out, record, setting};
+use hostward_ebpf::{agent, get, off, out, record};
 
 const SIGKILL: u32 = 9;
 
@@ -56,7 +56,7 @@ unsafe fn collect(slot: *mut Slot, task: Task, bprm: *const u8, seq: u64) {
 
     let pid = (*header).pid;
     if pid != 1
-        && pid != setting!(agent_tgid)
+        && !agent::is(pid, (*header).start_boot_ns)
         && kill::must_die::<true>(slot, path_at, path_bytes as u64, &raw const (*header).comm)
         && bpf_send_signal(SIGKILL) == 0
     {

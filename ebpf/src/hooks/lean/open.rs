@@ -6,14 +6,13 @@
 use crate::filter::Filter;
 use crate::{BULK, Reads, opened};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use hostward_abi::maps::open_class;
 use hostward_abi::record::{OpenBody, header_flag, kind, open_bit, open_call};
 use hostward_ebpf::kernel::{Access, regs, task};
 use hostward_ebpf::mem::{Slot, claim, release};
-use hostward_ebpf::{get, off, out, record, setting};
+use hostward_ebpf::{agent, get, off, out, record, setting};
 
 const O_ACCMODE: u64 = 3;
 const O_CREAT: u64 = 0o100;
@@ -32,8 +31,7 @@ pub fn open_begins(_: FEntryContext) -> i32 {
 pub fn open_ends(ctx: FExitContext) -> i32 {
     // SAFETY: the verifier checks every access; arguments are as the prototype says, the result behind them.
     unsafe {
-        let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        if tgid != setting!(agent_tgid)
+        if !agent::is_current::<Reads>(task::current)
             && let Some(filter) = Filter::load()
         {
             let context = ctx.as_ptr().cast::<u64>();
