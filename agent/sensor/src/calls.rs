@@ -22,7 +22,7 @@ pub(crate) struct Calls(BTreeMap<u32, [u64; WORDS]>);
 
 impl Calls {
     /// `attached`: those of `path_check` that are.
-    pub(crate) fn new(plan: &KernelPlan, attached: u16) -> Self {
+    pub(crate) fn new(plan: &KernelPlan, attached: u32) -> Self {
         let wanted = call::TABLE.iter().filter(|spec| plan.kinds.contains(spec.kind));
         let row = |spec: &Spec| {
             let all = CallPlan::default();
@@ -34,7 +34,7 @@ impl Calls {
     }
 }
 
-fn of(spec: &Spec, plan: &CallPlan, attached: u16) -> CallSpec {
+fn of(spec: &Spec, plan: &CallPlan, attached: u32) -> CallSpec {
     let mut texts = [NO_ARGUMENT; call::TEXTS];
     let mut bases = [NO_ARGUMENT; 2];
     for (n, (place, param)) in texts.iter_mut().zip(spec.texts()).enumerate() {
@@ -89,7 +89,9 @@ fn of(spec: &Spec, plan: &CallPlan, attached: u16) -> CallSpec {
         data_length,
         texts,
         bases,
+        reserved: [0; 2],
         checks: checks::of_call(spec.kind) & attached,
+        reserved_too: 0,
     }
 }
 
@@ -98,13 +100,13 @@ fn words(spec: &CallSpec) -> [u64; WORDS] {
     let CallSpec { kind, when, flags, test_at, chosen_at, fd, data, data_bytes, data_length, .. } = *spec;
     let [first, second, third] = spec.texts;
     let [base, second_base] = spec.bases;
-    let [low, high] = spec.checks.to_ne_bytes();
     [
         spec.test_mask,
         spec.test_value,
         spec.chosen_values,
         u64::from_ne_bytes([kind, when, flags, test_at, chosen_at, fd, data, data_bytes]),
-        u64::from_ne_bytes([data_length, first, second, third, base, second_base, low, high]),
+        u64::from_ne_bytes([data_length, first, second, third, base, second_base, 0, 0]),
+        u64::from(spec.checks),
     ]
 }
 
@@ -134,11 +136,11 @@ mod tests {
     #[test]
     fn a_row_says_what_its_description_says() {
         let spec = call::find(EventKind::Symlinkat).unwrap();
-        let row = of(spec, &CallPlan::default(), u16::MAX);
+        let row = of(spec, &CallPlan::default(), u32::MAX);
         assert_eq!(row.texts, [0, 2, NO_ARGUMENT]);
         assert_eq!(row.bases, [NO_ARGUMENT, 1], "the target is no path of ours");
         assert_eq!(row.checks, path_check::SYMLINK);
-        assert_eq!(words(&row)[4].to_ne_bytes()[6..], path_check::SYMLINK.to_ne_bytes());
+        assert_eq!(words(&row)[5].to_ne_bytes()[..4], path_check::SYMLINK.to_ne_bytes());
         let bind = of(call::find(EventKind::Bind).unwrap(), &CallPlan::default(), 0);
         assert_eq!((bind.fd, bind.data, bind.data_length, bind.flags & call_flag::URGENT), (0, 1, 2, 0));
         let failed = of(call::find(EventKind::ExecveFailed).unwrap(), &CallPlan::default(), 0);
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn only_what_is_wanted_has_a_row() {
         let kinds = KindSet::of(&[EventKind::Ptrace, EventKind::Open]);
-        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u16::MAX);
+        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u32::MAX);
         assert_eq!(
             calls.0.keys().copied().collect::<Vec<_>>(),
             [syscalls::Sysno::ptrace.id().cast_unsigned()]

@@ -99,6 +99,9 @@ impl Layout {
             cgroup_hierarchy: 0,
             nr_close,
             held_once: u32::from(btf.field("file", "f_count").is_ok()),
+            has_idmaps: u32::from(
+                btf.field("vfsmount", "mnt_userns").or_else(|_| btf.field("vfsmount", "mnt_idmap")).is_ok(),
+            ),
         };
         let mut layout = Self { offsets, missing, settings, has_sockets: false };
         layout.has_sockets = [

@@ -52,6 +52,7 @@ pub(crate) fn pinned_object(
         own.cgroup_hierarchy,
         own.nr_close,
         own.held_once,
+        own.has_idmaps,
     ];
     let mut loader = EbpfLoader::new();
     // The programs have no relocations of their own; without this aya would read the kernel's BTF.

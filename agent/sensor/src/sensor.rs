@@ -515,8 +515,9 @@ impl Sensor {
             .iter()
             .chain(&self.uring_hooks)
             .chain(&self.signal_hooks)
-            .chain(&self.checks.hooks);
-        let hooks = hooks.map(|hook| &hook.state).chain(self.closes.states());
+            .map(|hook| &hook.state)
+            .chain(self.checks.states());
+        let hooks = hooks.chain(self.closes.states());
         self.lean_probes.iter().chain(&self.base_probes).chain(others).chain(hooks).cloned().collect()
     }
 

@@ -103,6 +103,7 @@ offsets! {
     dentry_short_name = "dentry.d_iname|dentry.d_shortname";
 
     mount_mnt = "mount.mnt";
+    mount_ns = "mount.mnt_ns";
     mount_parent = "mount.mnt_parent";
     mount_mountpoint = "mount.mnt_mountpoint";
     vfsmount_root = "vfsmount.mnt_root";
