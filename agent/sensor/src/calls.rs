@@ -1,7 +1,7 @@
 //! The kernel's table of system calls, made of the descriptions and of the plan.
 
-use crate::checks;
 use crate::error::ApplyError;
+use crate::{checks, ia32};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError};
 use hostward_abi::maps::{
@@ -21,16 +21,22 @@ const MAP: &str = "CALLS";
 pub(crate) struct Calls(BTreeMap<u32, [u64; WORDS]>);
 
 impl Calls {
-    /// `attached`: those of `path_check` that are.
-    pub(crate) fn new(plan: &KernelPlan, attached: u32) -> Self {
+    /// `attached`: those of `path_check` that are. `ia32`: calls of i386 are told too.
+    pub(crate) fn new(plan: &KernelPlan, attached: u32, ia32: bool) -> Self {
         let wanted = call::TABLE.iter().filter(|spec| plan.kinds.contains(spec.kind));
-        let row = |spec: &Spec| {
+        let rows = |spec: &Spec| {
             let all = CallPlan::default();
-            let number = syscalls::Sysno::from_str(spec.kind.name()).ok()?.id().cast_unsigned();
-            (number < CALL_NUMBERS)
-                .then(|| (number, words(&of(spec, plan.calls.get(&spec.kind).unwrap_or(&all), attached))))
+            let row = of(spec, plan.calls.get(&spec.kind).unwrap_or(&all), attached);
+            let number =
+                syscalls::Sysno::from_str(spec.kind.name()).ok().map(|call| call.id().cast_unsigned());
+            let own = number.filter(|number| *number < CALL_NUMBERS).map(|number| (number, words(&row)));
+            let of_i386 = ia32.then(|| ia32::rows(spec.kind)).into_iter().flatten().map(move |other| {
+                let ia32::Row { number, short_ids, wide } = other;
+                (number, words(&CallSpec { short_ids, wide, ..row }))
+            });
+            own.into_iter().chain(of_i386)
         };
-        Self(wanted.filter_map(row).collect())
+        Self(wanted.flat_map(rows).collect())
     }
 }
 
@@ -89,15 +95,17 @@ fn of(spec: &Spec, plan: &CallPlan, attached: u32) -> CallSpec {
         data_length,
         texts,
         bases,
-        reserved: [0; 2],
+        short_ids: 0,
+        wide: NO_ARGUMENT,
         checks: checks::of_call(spec.kind) & attached,
-        reserved_too: 0,
+        reserved: 0,
     }
 }
 
 /// The fields as they lie in memory.
 fn words(spec: &CallSpec) -> [u64; WORDS] {
     let CallSpec { kind, when, flags, test_at, chosen_at, fd, data, data_bytes, data_length, .. } = *spec;
+    let CallSpec { short_ids, wide, .. } = *spec;
     let [first, second, third] = spec.texts;
     let [base, second_base] = spec.bases;
     [
@@ -105,7 +113,7 @@ fn words(spec: &CallSpec) -> [u64; WORDS] {
         spec.test_value,
         spec.chosen_values,
         u64::from_ne_bytes([kind, when, flags, test_at, chosen_at, fd, data, data_bytes]),
-        u64::from_ne_bytes([data_length, first, second, third, base, second_base, 0, 0]),
+        u64::from_ne_bytes([data_length, first, second, third, base, second_base, short_ids, wide]),
         u64::from(spec.checks),
     ]
 }
@@ -150,7 +158,7 @@ mod tests {
     #[test]
     fn only_what_is_wanted_has_a_row() {
         let kinds = KindSet::of(&[EventKind::Ptrace, EventKind::Open]);
-        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u32::MAX);
+        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u32::MAX, false);
         assert_eq!(
             calls.0.keys().copied().collect::<Vec<_>>(),
             [syscalls::Sysno::ptrace.id().cast_unsigned()]

@@ -11,6 +11,7 @@ use crate::rungs::{self, Object, Probe};
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
 use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
 use aya::programs::fentry::FEntryLinkId;
+use aya::programs::fexit::FExitLinkId;
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf};
@@ -32,6 +33,7 @@ pub(crate) struct Hook {
 enum Link {
     Tracepoint(BtfTracePointLinkId),
     Function(FEntryLinkId),
+    Return(FExitLinkId),
     Address(CgroupSockAddrLinkId),
     Packet(CgroupSkbLinkId),
 }
@@ -56,22 +58,33 @@ impl Hook {
                 self.loaded = done.is_ok();
                 done
             }
-            Ok(Program::FEntry(program)) => match patiently(|| program.load(&self.state.hook, btf)) {
-                // A kernel that is built without it.
-                Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => {
-                    self.state.set(ProbeStatus::Missing, "this kernel has no such function");
-                    Ok(())
-                }
-                done => {
-                    self.loaded = done.is_ok();
-                    done.map_err(|why| program_refusal(&why))
-                }
-            },
+            Ok(Program::FEntry(program)) => {
+                let done = patiently(|| program.load(&self.state.hook, btf));
+                self.at_function(done)
+            }
+            Ok(Program::FExit(program)) => {
+                let done = patiently(|| program.load(&self.state.hook, btf));
+                self.at_function(done)
+            }
             Ok(_) => Ok(()),
             Err(why) => Err(why),
         };
         if let Err(why) = loaded {
             self.state.set(ProbeStatus::Refused, &why);
+        }
+    }
+
+    fn at_function(&mut self, loaded: Result<(), ProgramError>) -> Result<(), String> {
+        match loaded {
+            // A kernel that is built without it.
+            Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => {
+                self.state.set(ProbeStatus::Missing, "this kernel has no such function");
+                Ok(())
+            }
+            done => {
+                self.loaded = done.is_ok();
+                done.map_err(|why| program_refusal(&why))
+            }
         }
     }
 
@@ -109,6 +122,7 @@ impl Hook {
         match program(&self.state, object)? {
             Program::BtfTracePoint(program) => program.attach().map(Link::Tracepoint).map_err(told),
             Program::FEntry(program) => program.attach().map(Link::Function).map_err(told),
+            Program::FExit(program) => program.attach().map(Link::Return).map_err(told),
             Program::CgroupSockAddr(program) => {
                 let root = root()?;
                 if load {
@@ -135,6 +149,7 @@ impl Hook {
         match (program(&self.state, object)?, link) {
             (Program::BtfTracePoint(program), Link::Tracepoint(link)) => program.detach(link),
             (Program::FEntry(program), Link::Function(link)) => program.detach(link),
+            (Program::FExit(program), Link::Return(link)) => program.detach(link),
             (Program::CgroupSockAddr(program), Link::Address(link)) => program.detach(link),
             (Program::CgroupSkb(program), Link::Packet(link)) => program.detach(link),
             _ => Ok(()),

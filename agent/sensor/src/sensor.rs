@@ -7,6 +7,7 @@ use crate::closes::Closes;
 use crate::config::{Config, RingBytes};
 use crate::counters::{Counters, KindCounters};
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
+use crate::ia32::Ia32;
 use crate::ignore::{self, Cgroups, Ignore, InForce};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
@@ -67,6 +68,7 @@ pub struct Sensor {
     net_hooks: Vec<Hook>,
     uring_hooks: Vec<Hook>,
     checks: Checks,
+    ia32: Ia32,
     closes: Closes,
     signal_hooks: Vec<Hook>,
     syscall_rungs: SyscallRungs,
@@ -135,6 +137,7 @@ impl Sensor {
             net_hooks: rungs::of(Object::Net).map(Hook::of).collect(),
             uring_hooks,
             checks: Checks::new(),
+            ia32: Ia32::new(),
             closes,
             signal_hooks: rungs::of(Object::Sys)
                 .filter(|probe| probe.kind == EventKind::Signal)
@@ -165,7 +168,7 @@ impl Sensor {
             sensor.load_net(rings.network, own_pid, &btf)?;
         }
         sensor.ignore().map_err(|cause| LoadError::Map { map: "IGNORE", cause })?;
-        sensor.attach_checks(plan.kinds, Some(&btf));
+        sensor.attach_for_table(plan.kinds, Some(&btf));
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         let attached_ns = boot_ns();
         sensor.attach_base(&btf);
@@ -265,8 +268,9 @@ impl Sensor {
             Err(why) => {
                 let why = object_refusal(&why);
                 self.sys_probes.iter_mut().for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
-                let hooks =
-                    self.uring_hooks.iter_mut().chain(&mut self.signal_hooks).chain(&mut self.checks.hooks);
+                let hooks = (self.uring_hooks.iter_mut().chain(&mut self.signal_hooks))
+                    .chain(&mut self.checks.hooks)
+                    .chain(&mut self.ia32.hooks);
                 hooks.for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
                 self.closes.refuse(&why);
                 return Ok(());
@@ -350,13 +354,15 @@ impl Sensor {
         }
     }
 
-    /// Programs that tell the paths of calls, before the table asks for them.
-    fn attach_checks(&mut self, kinds: KindSet, btf: Option<&Btf>) {
+    /// Programs that tell the paths of calls, and calls of i386, before the table asks for them.
+    fn attach_for_table(&mut self, kinds: KindSet, btf: Option<&Btf>) {
         let Some(sys) = &mut self.sys else { return };
         self.checks.attach(&mut sys.object, &mut self.syscall_rungs.trampolines, btf, kinds);
         if let Some(why) = self.checks.impossible.take() {
             self.notes.push(format!("paths of system calls are told as programs give them: {why}"));
         }
+        self.ia32.attach(&mut sys.object, &mut self.syscall_rungs.trampolines, btf, kinds);
+        self.notes.extend(self.ia32.impossible.take());
     }
 
     fn attach_sys(&mut self, kinds: KindSet, btf: Option<&Btf>) {
@@ -371,6 +377,7 @@ impl Sensor {
             }
         }
         self.checks.detach_others(&mut sys.object, kinds);
+        self.ia32.detach_others(&mut sys.object, kinds);
         let closes = kinds.contains(EventKind::CloseWrite);
         self.closes.want(&mut sys.object, &mut self.syscall_rungs, btf, closes);
         let wanted = uring::wanted(kinds);
@@ -419,13 +426,14 @@ impl Sensor {
         // The type information is long, so it is only there while probes are attached.
         let more = self.syscall_rungs.trampolines.may_work()
             && (self.checks.lack(plan.kinds)
+                || self.ia32.lack(plan.kinds)
                 || plan.kinds.contains(EventKind::CloseWrite) && self.closes.lacks_program()
                 || self.sys_probes.iter().any(|p| p.lacks(plan.kinds)))
             || uring::wanted(plan.kinds) && self.uring_hooks.iter().any(Hook::lacks_program)
             || plan.kinds.contains(EventKind::Signal) && self.signal_hooks.iter().any(Hook::lacks_program)
             || self.lean.is_some();
         let btf = if more { Btf::from_sys_fs().ok() } else { None };
-        self.attach_checks(plan.kinds, btf.as_ref());
+        self.attach_for_table(plan.kinds, btf.as_ref());
         self.swap(plan)?;
         self.attach_sys(plan.kinds, btf.as_ref());
         self.attach_lean(plan.kinds, btf.as_ref());
@@ -442,7 +450,7 @@ impl Sensor {
     fn swap(&mut self, plan: &KernelPlan) -> Result<(), ApplyError> {
         let (opens, calls, kills) = (
             Opens::new(plan),
-            Calls::new(plan, self.checks.attached()),
+            Calls::new(plan, self.checks.attached(), self.ia32.sees_calls()),
             Kills::new(plan, self.lean.is_some()),
         );
         let ports = Ports::new(plan);
@@ -515,6 +523,7 @@ impl Sensor {
             .iter()
             .chain(&self.uring_hooks)
             .chain(&self.signal_hooks)
+            .chain(&self.ia32.hooks)
             .map(|hook| &hook.state)
             .chain(self.checks.states());
         let hooks = hooks.chain(self.closes.states());
@@ -643,6 +652,7 @@ impl Sensor {
         let others = self.sys_probes.iter_mut().map(|probe| &mut probe.state);
         let hooks = (self.net_hooks.iter_mut().chain(&mut self.uring_hooks).chain(&mut self.signal_hooks))
             .chain(&mut self.checks.hooks)
+            .chain(&mut self.ia32.hooks)
             .map(|hook| &mut hook.state);
         let hooks = hooks.chain(self.closes.states_mut());
         let pinned = self.persist.place().is_some();

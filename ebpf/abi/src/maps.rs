@@ -41,8 +41,13 @@ pub mod sampled_class {
 /// Processes whose events are counted under overload; the least lately seen is forgotten.
 pub const SAMPLED_PROCESSES: u32 = 4096;
 
-/// Numbers of system calls that the call table has room for.
+/// Numbers of system calls that one half of the call table has room for: the first is of the machine's own calls.
 pub const CALL_NUMBERS: u32 = 512;
+
+/// Row of call `number` of i386, in the other half; outside of the table when it has none.
+pub const fn ia32_row(number: u32) -> u32 {
+    if number < CALL_NUMBERS { CALL_NUMBERS + number } else { u32::MAX }
+}
 
 /// Concurrent users of scratch memory per CPU and object. A program cannot interrupt itself, and
 /// an object has programs of at most three contexts, so four is one more than can ever be taken.
@@ -213,12 +218,14 @@ wire! {
         /// Descriptors of the directories in which the first two strings start when they are relative paths;
         /// [`BASE_CWD`]: in the working directory; [`NO_ARGUMENT`]: it is no path.
         pub bases: [u8; 2],
-        /// Zero.
-        pub reserved: [u8; 2],
+        /// Bit n: argument n is an id of 16 bits.
+        pub short_ids: u8,
+        /// Argument whose upper half is the next one; [`NO_ARGUMENT`]: none.
+        pub wide: u8,
         /// Of [`path_check`] those that tell the paths of this call and are attached; 0: only its texts are known.
         pub checks: u32,
         /// Zero.
-        pub reserved_too: u32,
+        pub reserved: u32,
     }
 
     /// How many kill entries there are; 0 spares the lookup.

@@ -161,10 +161,7 @@ unsafe fn is_asked(check: u32) -> bool {
     let Some(spec) = CALLS.get_ptr(regs::of(task).number()) else {
         return false;
     };
-    // Numbers of 32-bit programs mean other calls.
-    get!((*spec).checks) & check != 0
-        && (bpf_get_current_pid_tgid() >> 32) as u32 != setting!(agent_tgid)
-        && !task.in_32_bit_call::<Current>()
+    get!((*spec).checks) & check != 0 && (bpf_get_current_pid_tgid() >> 32) as u32 != setting!(agent_tgid)
 }
 
 /// Notes a place in the slot, for [`resolved_keep`].
