@@ -18,7 +18,7 @@ pub struct Exit {
 }
 
 /// `struct syscall_trace_exit { struct trace_entry ent; int nr; long ret; }`, kernel/trace/trace.h; the same from 5.10
-/// to 6.18. Calls of 32-bit programs do not come here: the kernel leaves them out.
+/// to 6.18. Calls of i386 do not come here: the kernel leaves them out.
 ///
 /// # Safety
 /// The context is of the tracepoint of a system call's exit.
@@ -33,7 +33,7 @@ pub unsafe fn tracepoint(ctx: &TracePointContext) -> Exit {
 }
 
 /// `long __x64_sys_NAME(const struct pt_regs *regs)`: the argument, then the result. The registers are those that the
-/// entry saved for the task; calls of 32-bit programs have functions of their own.
+/// entry saved for the task; calls of i386 have functions of their own: [`ia32`].
 ///
 /// # Safety
 /// The context is of the return of a system call's function.
@@ -43,6 +43,22 @@ pub unsafe fn function(ctx: &FExitContext) -> Exit {
     Exit {
         number: regs::of(task::current()).number(),
         result: core::ptr::read_volatile(context.add(8).cast()),
+        flags: header_flag::FEXIT,
+    }
+}
+
+/// `long ia32_sys_call(const struct pt_regs *regs, unsigned int nr)`, arch/x86/entry/syscall_32.c: the one function that
+/// every call of i386 comes by, so of the host's other calls none. From 6.9, and older kernels with its fixes; 7.2
+/// keeps programs away from it.
+///
+/// # Safety
+/// The context is of its return.
+#[inline(always)]
+pub unsafe fn ia32(ctx: &FExitContext) -> Exit {
+    let context = ctx.as_ptr().cast::<u8>();
+    Exit {
+        number: regs::of(task::current()).number(),
+        result: core::ptr::read_volatile(context.add(16).cast()),
         flags: header_flag::FEXIT,
     }
 }

@@ -20,6 +20,7 @@ pub static SETTINGS: Settings = Settings {
     nr_close: u32::MAX,
     held_once: 1,
     loads: 0,
+    has_idmaps: 0,
 };
 
 /// Reads one word of a global. Volatile, because the value in the object is not the one that runs;

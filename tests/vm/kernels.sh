@@ -21,6 +21,7 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     plans::the_ladder_tells_what_is_attached_within_its_verifier_budget catalogue::every_call_of_the_table_is_told
     calls::opens_are_told_with_flags_result_and_file
     calls::connects_are_told_with_addresses_and_result
+    ia32::calls_of_i386_are_told_as_the_machines_own
     ignored::an_ignored_program_is_not_told_but_its_start_and_end_are
     closes::a_written_file_is_told_once_by_its_last_close
     persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached'

@@ -1,8 +1,7 @@
 //! The kernel's table of system calls, made of the descriptions and of the plan.
 
-use crate::checks;
 use crate::error::ApplyError;
-use crate::plan;
+use crate::{checks, ia32, plan};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError};
 use hostward_abi::maps::{
@@ -22,30 +21,37 @@ const MAP: &str = "CALLS";
 pub(crate) struct Calls(BTreeMap<u32, [u64; WORDS]>);
 
 impl Calls {
-    /// `attached`: those of `path_check` that are.
-    pub(crate) fn new(plan: &KernelPlan, attached: u16) -> Self {
+    /// `attached`: those of `path_check` that are. `ia32`: calls of i386 are told too.
+    pub(crate) fn new(plan: &KernelPlan, attached: u32, ia32: bool) -> Self {
         let wanted = call::TABLE.iter().filter(|spec| plan.kinds.contains(spec.kind));
-        let row = |spec: &Spec| {
+        let rows = |spec: &Spec| {
             let all = CallPlan::default();
-            let number = syscalls::Sysno::from_str(spec.kind.name()).ok()?.id().cast_unsigned();
-            (number < CALL_NUMBERS)
-                .then(|| (number, words(&of(spec, plan.calls.get(&spec.kind).unwrap_or(&all), attached))))
+            let row = of(spec, plan.calls.get(&spec.kind).unwrap_or(&all), attached);
+            let number =
+                syscalls::Sysno::from_str(spec.kind.name()).ok().map(|call| call.id().cast_unsigned());
+            let own = number.filter(|number| *number < CALL_NUMBERS).map(|number| (number, words(&row)));
+            let of_i386 = ia32.then(|| ia32::rows(spec.kind)).into_iter().flatten().map(move |other| {
+                let ia32::Row { number, short_ids, wide } = other;
+                (number, words(&CallSpec { short_ids, wide, ..row }))
+            });
+            own.into_iter().chain(of_i386)
         };
-        Self(wanted.filter_map(row).collect())
+        Self(wanted.flat_map(rows).collect())
     }
 
     /// What lies in the map of programs that another agent has loaded.
     pub(crate) fn in_force(object: &Ebpf) -> Result<Self, ApplyError> {
         let table: Array<&MapData, [u64; WORDS]> = plan::found(object, MAP)?;
         let row = |number| Ok((number, table.get(&number, 0)?));
-        let rows =
-            (0..CALL_NUMBERS).map(row).filter(|row| !matches!(row, Ok((_, words)) if *words == [0; WORDS]));
+        let rows = (0..2 * CALL_NUMBERS)
+            .map(row)
+            .filter(|row| !matches!(row, Ok((_, words)) if *words == [0; WORDS]));
         let rows = rows.collect::<Result<_, MapError>>();
         rows.map(Self).map_err(|cause| ApplyError { map: MAP, cause })
     }
 }
 
-fn of(spec: &Spec, plan: &CallPlan, attached: u16) -> CallSpec {
+fn of(spec: &Spec, plan: &CallPlan, attached: u32) -> CallSpec {
     let mut texts = [NO_ARGUMENT; call::TEXTS];
     let mut bases = [NO_ARGUMENT; 2];
     for (n, (place, param)) in texts.iter_mut().zip(spec.texts()).enumerate() {
@@ -100,22 +106,26 @@ fn of(spec: &Spec, plan: &CallPlan, attached: u16) -> CallSpec {
         data_length,
         texts,
         bases,
+        short_ids: 0,
+        wide: NO_ARGUMENT,
         checks: checks::of_call(spec.kind) & attached,
+        reserved: 0,
     }
 }
 
 /// The fields as they lie in memory.
 fn words(spec: &CallSpec) -> [u64; WORDS] {
     let CallSpec { kind, when, flags, test_at, chosen_at, fd, data, data_bytes, data_length, .. } = *spec;
+    let CallSpec { short_ids, wide, .. } = *spec;
     let [first, second, third] = spec.texts;
     let [base, second_base] = spec.bases;
-    let [low, high] = spec.checks.to_ne_bytes();
     [
         spec.test_mask,
         spec.test_value,
         spec.chosen_values,
         u64::from_ne_bytes([kind, when, flags, test_at, chosen_at, fd, data, data_bytes]),
-        u64::from_ne_bytes([data_length, first, second, third, base, second_base, low, high]),
+        u64::from_ne_bytes([data_length, first, second, third, base, second_base, short_ids, wide]),
+        u64::from(spec.checks),
     ]
 }
 
@@ -145,11 +155,11 @@ mod tests {
     #[test]
     fn a_row_says_what_its_description_says() {
         let spec = call::find(EventKind::Symlinkat).unwrap();
-        let row = of(spec, &CallPlan::default(), u16::MAX);
+        let row = of(spec, &CallPlan::default(), u32::MAX);
         assert_eq!(row.texts, [0, 2, NO_ARGUMENT]);
         assert_eq!(row.bases, [NO_ARGUMENT, 1], "the target is no path of ours");
         assert_eq!(row.checks, path_check::SYMLINK);
-        assert_eq!(words(&row)[4].to_ne_bytes()[6..], path_check::SYMLINK.to_ne_bytes());
+        assert_eq!(words(&row)[5].to_ne_bytes()[..4], path_check::SYMLINK.to_ne_bytes());
         let bind = of(call::find(EventKind::Bind).unwrap(), &CallPlan::default(), 0);
         assert_eq!((bind.fd, bind.data, bind.data_length, bind.flags & call_flag::URGENT), (0, 1, 2, 0));
         let failed = of(call::find(EventKind::ExecveFailed).unwrap(), &CallPlan::default(), 0);
@@ -159,7 +169,7 @@ mod tests {
     #[test]
     fn only_what_is_wanted_has_a_row() {
         let kinds = KindSet::of(&[EventKind::Ptrace, EventKind::Open]);
-        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u16::MAX);
+        let calls = Calls::new(&KernelPlan { kinds, ..KernelPlan::default() }, u32::MAX, false);
         assert_eq!(
             calls.0.keys().copied().collect::<Vec<_>>(),
             [syscalls::Sysno::ptrace.id().cast_unsigned()]

@@ -41,7 +41,7 @@ pub(crate) fn put(object: &[u8], function: Option<u32>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects;
+    use crate::rungs::Object;
 
     fn count(object: &[u8], instruction: [u8; 8]) -> usize {
         object.chunks_exact(8).filter(|own| **own == instruction).count()
@@ -52,7 +52,7 @@ mod tests {
         let number = CAST.to_ne_bytes();
         let mark = [0x85, 0, 0, 0, number[0], number[1], number[2], number[3]];
         let (call, move_r1) = ([0x85, 0x20, 0, 0, 4, 3, 2, 1], [0xbf, 0x10, 0, 0, 0, 0, 0, 0]);
-        for object in [objects::BASE, objects::SYS] {
+        for object in [Object::Base.bytes(), Object::Sys.bytes()] {
             let (marks, moves) = (count(object, mark), count(object, move_r1));
             assert!(marks > 0);
             let called = put(object, Some(u32::from_ne_bytes([4, 3, 2, 1])));

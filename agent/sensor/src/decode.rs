@@ -489,6 +489,10 @@ fn call(kind: EventKind, header: &Header, body: &CallBody, texts: [&[u8]; 10], b
         Box::new(RawFile { path, inode: inode(&body.inode) })
     };
     let is_socket = bit(call_bit::SOCKET);
+    let file = (bit(call_bit::FILE) && !is_socket).then(file);
+    let (file, opened) = if kind == EventKind::OpenTree { tree(body.args[2], file) } else { (file, None) };
+    let first_resolved =
+        opened.unwrap_or_else(|| known(resolved, call_bit::RESOLVED, call_bit::RESOLVED_CUT));
     RawCall {
         kind,
         result: body.result,
@@ -499,14 +503,24 @@ fn call(kind: EventKind, header: &Header, body: &CallBody, texts: [&[u8]; 10], b
             known(second_base, call_bit::SECOND_BASE, call_bit::SECOND_BASE_CUT),
         ],
         resolved: [
-            known(resolved, call_bit::RESOLVED, call_bit::RESOLVED_CUT),
+            first_resolved,
             known(second_resolved, call_bit::SECOND_RESOLVED, call_bit::SECOND_RESOLVED_CUT),
         ],
-        file: (bit(call_bit::FILE) && !is_socket).then(file),
+        file,
         socket: is_socket.then(|| Box::new(socket(kind, body, name, data, bytes))),
         data: share(bytes, data),
         shared_memory: header.flags & header_flag::SHARED_MEMORY != 0,
     }
+}
+
+/// The file that open_tree gave, and its path, which is the one that the call is about. But what it gives of a copy
+/// (`OPEN_TREE_CLONE`, `OPEN_TREE_NAMESPACE`, include/uapi/linux/mount.h) has its root where the path leads, and is in
+/// no tree that has a name.
+fn tree(flags: u64, file: Option<Box<RawFile>>) -> (Option<Box<RawFile>>, Option<Text>) {
+    const COPIES: u64 = 1 | 2;
+    let file = file.filter(|_| flags & COPIES == 0);
+    let path = file.as_ref().map(|file| file.path.clone());
+    (file, path)
 }
 
 /// `TCP_ESTABLISHED`, which every connected protocol's sockets have for their state.

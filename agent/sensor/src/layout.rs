@@ -23,6 +23,12 @@ const ARGUMENTS: [(&str, u32); 6] = [("di", 0), ("si", 0), ("dx", 0), ("r10", 0)
 const ARGUMENTS: [(&str, u32); 6] =
     [("orig_x0", 0), ("regs", 8), ("regs", 16), ("regs", 24), ("regs", 32), ("regs", 40)];
 
+/// The same of a call of i386; nothing asks for them elsewhere.
+#[cfg(target_arch = "x86_64")]
+const IA32_ARGUMENTS: [(&str, u32); 6] = [("bx", 0), ("cx", 0), ("dx", 0), ("si", 0), ("di", 0), ("bp", 0)];
+#[cfg(target_arch = "aarch64")]
+const IA32_ARGUMENTS: [(&str, u32); 6] = ARGUMENTS;
+
 /// Numbers of open, openat2, creat, close.
 #[cfg(target_arch = "x86_64")]
 const CALLS: [u32; 4] = [2, 437, 85, 3];
@@ -103,6 +109,9 @@ impl Layout {
             nr_close,
             held_once: u32::from(btf.field("file", "f_count").is_ok()),
             loads: 0,
+            has_idmaps: u32::from(
+                btf.field("vfsmount", "mnt_userns").or_else(|_| btf.field("vfsmount", "mnt_idmap")).is_ok(),
+            ),
         };
         let cast = btf.function(cast::FUNCTION);
         let mut layout = Self { offsets, missing, settings, has_sockets: false, cast };
@@ -164,7 +173,8 @@ fn owner(alternative: &str) -> Option<&str> {
 fn resolve(btf: &KernelBtf<'_>, spec: &str) -> Result<u32, FieldError> {
     let spec = spec.strip_prefix('?').unwrap_or(spec);
     if let Some(number) = spec.strip_prefix("arg") {
-        let place = number.parse().ok().and_then(|number: usize| ARGUMENTS.get(number));
+        let place =
+            number.parse().ok().and_then(|number| ARGUMENTS.iter().chain(&IA32_ARGUMENTS).nth(number));
         let (register, more) = place.ok_or_else(|| FieldError::NoStruct(spec.to_owned()))?;
         return Ok(btf.field("pt_regs", register)? + more);
     }

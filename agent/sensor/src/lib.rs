@@ -26,8 +26,8 @@
 //! - *Hostile bytes*: names, arguments and paths are bytes all the way; the parser takes any input.
 //!
 //! # Blind spots
-//! System calls of 32-bit programs on a 64-bit kernel: the kernel leaves them out of the system call
-//! tracepoints. Their processes are seen like all others. What is done through io_uring before 6.0. DNS that is not UDP
+//! System calls of 32-bit programs on a 64-bit kernel where it has no trampolines, or no one function for them: it leaves
+//! them out of the system call tracepoints. Their processes are seen like all others. What is done through io_uring before 6.0. DNS that is not UDP
 //! on port 53.
 //!
 //! # Not here
@@ -47,6 +47,7 @@ mod decode;
 mod dns;
 pub mod error;
 mod fexit;
+mod ia32;
 mod ignore;
 mod ladder;
 pub mod layout;

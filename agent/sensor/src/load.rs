@@ -44,6 +44,7 @@ pub(crate) fn object(
         own.nr_close,
         own.held_once,
         own.loads,
+        own.has_idmaps,
     ];
     let mut loader = EbpfLoader::new();
     // The programs have no relocations of their own; without this aya would read the kernel's BTF.

@@ -47,22 +47,33 @@ impl Hook {
                 self.loaded = done.is_ok();
                 done
             }
-            Ok(Program::FEntry(program)) => match patiently(|| program.load(&self.state.hook, btf)) {
-                // A kernel that is built without it.
-                Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => {
-                    self.state.set(ProbeStatus::Missing, "this kernel has no such function");
-                    Ok(())
-                }
-                done => {
-                    self.loaded = done.is_ok();
-                    done.map_err(|why| program_refusal(&why))
-                }
-            },
+            Ok(Program::FEntry(program)) => {
+                let done = patiently(|| program.load(&self.state.hook, btf));
+                self.at_function(done)
+            }
+            Ok(Program::FExit(program)) => {
+                let done = patiently(|| program.load(&self.state.hook, btf));
+                self.at_function(done)
+            }
             Ok(_) => Ok(()),
             Err(why) => Err(why),
         };
         if let Err(why) = loaded {
             self.state.set(ProbeStatus::Refused, &why);
+        }
+    }
+
+    fn at_function(&mut self, loaded: Result<(), ProgramError>) -> Result<(), String> {
+        match loaded {
+            // A kernel that is built without it.
+            Err(ProgramError::Btf(BtfError::UnknownBtfTypeName { .. })) => {
+                self.state.set(ProbeStatus::Missing, "this kernel has no such function");
+                Ok(())
+            }
+            done => {
+                self.loaded = done.is_ok();
+                done.map_err(|why| program_refusal(&why))
+            }
         }
     }
 
@@ -76,7 +87,8 @@ impl Hook {
     /// Goes on with what an agent before has attached; `older`: what it hooks on older kernels.
     pub(crate) fn adopt(&mut self, pins: &mut Pinned, older: Option<&'static str>) {
         for hook in [self.state.hook.clone()].into_iter().chain(older.map(Into::into)) {
-            if let Some(held) = pins.adopt(&hook, &hook) {
+            let name = pin(self.state.program, &hook);
+            if let Some(held) = pins.adopt(&name, &name) {
                 self.link = Some(held);
                 self.state.hook = hook;
                 self.state.set(ProbeStatus::Attached, "");
@@ -127,7 +139,7 @@ impl Hook {
             }
             .map_err(told)?;
         }
-        let name = self.state.hook.as_ref();
+        let name = &pin(self.state.program, &self.state.hook);
         let fd = program.fd().map_err(told)?.as_fd().try_clone_to_owned().map_err(|why| why.to_string())?;
         pins.keep_program(name, fd.as_fd());
         // A link takes no other mode, and is beside others whatever it says.
@@ -137,6 +149,9 @@ impl Hook {
                 program.attach().and_then(|link| program.take_link(link)).map(FdLink::from).map_err(told)
             }),
             (Program::FEntry(program), _) => pins.attach(name, || {
+                program.attach().and_then(|link| program.take_link(link)).map(FdLink::from).map_err(told)
+            }),
+            (Program::FExit(program), _) => pins.attach(name, || {
                 program.attach().and_then(|link| program.take_link(link)).map(FdLink::from).map_err(told)
             }),
             (Program::CgroupSockAddr(program), Some(root)) => pins.attach(name, || {
@@ -156,6 +171,11 @@ impl Hook {
             _ => Err("the object has another kind of program".to_owned()),
         }
     }
+}
+
+/// Name of its pins: two programs may be at one function.
+fn pin(program: &str, hook: &str) -> String {
+    if program == hook { hook.to_owned() } else { format!("{program}-{hook}") }
 }
 
 /// What is not seen where the unified hierarchy is not mounted, and why; nothing where it is.

@@ -115,6 +115,7 @@ impl Object {
                 "UNRESOLVED",
                 "URGENT",
                 "URING",
+                "WRITTEN",
             ],
             Net => &["AGENT", "ASKERS", "BUSY", "CONNECTIONS", "COUNTERS", "NETWORK", "PEERS", "SLOTS"],
             Lean => &[],

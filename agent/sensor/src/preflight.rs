@@ -54,6 +54,8 @@ pub struct Preflight {
 /// tracepoints; 5.10 is the oldest that was tried.
 const OLDEST: (u32, u32) = (5, 8);
 const TRIED: (u32, u32) = (5, 10);
+/// The first that knows `ia32_emulation=`.
+const HEEDS_IA32_EMULATION: (u32, u32) = (6, 7);
 
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -135,6 +137,11 @@ fn check(name: &'static str, level: Level, found: impl Into<String>, hint: &'sta
     Check { name, level, found: found.into(), hint: if level == Level::Ok { "" } else { hint } }
 }
 
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn kernel(root: &Path) -> Check {
     let hint = "use a kernel of 5.10 or later (Debian 11 and later have one)";
     let Some(release) = text(root, "proc/sys/kernel/osrelease") else {
@@ -146,9 +153,7 @@ fn kernel(root: &Path) -> Check {
         );
     };
     let release = release.trim();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let level = match version {
+    let level = match version(release) {
         version if version < OLDEST => Level::Fail,
         version if version < TRIED => Level::Warn,
         _ => Level::Ok,
@@ -262,12 +267,24 @@ fn jit(root: &Path) -> Check {
     }
 }
 
-/// A blind spot that nobody can mend in the agent is told, and is no fault of the host. The file is there on x86-64 with
-/// CONFIG_IA32_EMULATION alone.
+/// The kernel takes system calls of i386. The file is there on x86-64 with CONFIG_IA32_EMULATION alone.
+pub(crate) fn runs_ia32() -> bool {
+    takes_ia32(Path::new("/"))
+}
+
+fn takes_ia32(root: &Path) -> bool {
+    let line = text(root, "proc/cmdline").unwrap_or_default();
+    let told = line.split_whitespace().filter_map(|word| word.strip_prefix("ia32_emulation=")).next_back();
+    let off = told.is_some_and(|value| matches!(value, "0" | "n" | "N" | "no" | "off" | "false"));
+    let release = text(root, "proc/sys/kernel/osrelease").unwrap_or_default();
+    !(off && version(&release) >= HEEDS_IA32_EMULATION) && path(root, "proc/sys/abi/vsyscall32").exists()
+}
+
+/// A blind spot that nobody can mend in the agent is told, and is no fault of the host.
 fn compat(root: &Path) -> Check {
-    let found = if path(root, "proc/sys/abi/vsyscall32").exists() {
-        "32-bit programs run here: their system calls are not seen, their starts and ends are \
-         (ia32_emulation=0 on the kernel's command line, since 6.7, keeps them out)"
+    let found = if takes_ia32(root) {
+        "32-bit programs run here: without BPF trampolines, or where the ladder lacks ia32_sys_call, their system calls \
+         are not seen, their starts and ends are (ia32_emulation=0 on the kernel's command line, since 6.7, keeps them out)"
     } else if cfg!(target_arch = "x86_64") {
         "no 32-bit programs run here"
     } else {
@@ -316,6 +333,12 @@ mod tests {
         assert_eq!(level(&preflight, "compat").1, "no 32-bit programs run here");
         let (_root, preflight) = host(&[("proc/sys/abi/vsyscall32", "1\n")]);
         assert!(level(&preflight, "compat").1.contains("are not seen"));
+        let off = ("proc/cmdline", "root=/dev/vda ia32_emulation=on ia32_emulation=0 quiet\n");
+        for (release, heeds) in [("6.12.0\n", true), ("6.1.0-56-cloud-amd64\n", false)] {
+            let release = ("proc/sys/kernel/osrelease", release);
+            let (_root, preflight) = host(&[("proc/sys/abi/vsyscall32", "1\n"), off, release]);
+            assert_eq!(level(&preflight, "compat").1 == "no 32-bit programs run here", heeds);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! No rung is an LSM program: it needs `bpf` in the kernel's list of LSMs, and a program at the function that calls the LSMs
 //! sees the same without. `checks` has those, which tell the paths of calls whose ends are seen here.
 
-use crate::{fexit, tracepoint};
+use crate::{fexit, ia32, tracepoint};
 use hostward_event::raw::Rung;
 use hostward_event::{EventKind, call};
 
@@ -40,13 +40,13 @@ const fn probe(
 
 use EventKind::{
     Cgroup, CloseWrite, Connect, ConnectionEnd, DnsAnswer, DnsQuestion, Exec, Exit, Fork, Open, Signal,
-    UdpSend,
+    UdpSend, Unlink,
 };
 use Object::{Base, Lean, Net, Sys};
 use Rung::{BtfTracepoint, Cgroup as OfCgroup, Fentry, IoUring, SyscallTracepoint};
 
 /// All but closes of files and the ends of system calls, in the order in which they are attached.
-const PROBES: [Probe; 21] = [
+const PROBES: [Probe; 24] = [
     probe(Base, Exec, BtfTracepoint, "sched_process_exec", "exec"),
     probe(Base, Fork, BtfTracepoint, "sched_process_fork", "fork"),
     probe(Base, Exit, BtfTracepoint, "sched_process_exit", "exit"),
@@ -62,6 +62,10 @@ const PROBES: [Probe; 21] = [
     // beginning, so that every request that is noted is told.
     probe(Sys, Open, IoUring, "io_uring_complete", "uring_complete"),
     probe(Sys, Open, IoUring, "io_uring_submit_req", "uring_submit"),
+    // Of i386 one function is that of all calls; the kind stands for those of the table.
+    probe(Sys, Unlink, Fentry, ia32::FUNCTION, "call_ia32"),
+    probe(Sys, Open, Fentry, ia32::FUNCTION, "open_ia32"),
+    probe(Sys, Connect, Fentry, "__sys_connect", "connect_ia32"),
     probe(Lean, Exec, Fentry, "security_file_open", "opened"),
     probe(Lean, Exec, BtfTracepoint, "sched_process_exec", "exec"),
     probe(Lean, Fork, BtfTracepoint, "sched_process_fork", "fork"),

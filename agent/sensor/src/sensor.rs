@@ -7,6 +7,7 @@ use crate::closes::Closes;
 use crate::config::{Config, RingBytes};
 use crate::counters::KindCounters;
 use crate::error::{ApplyError, LoadError, SeedError, chain, object_refusal};
+use crate::ia32::Ia32;
 use crate::ignore::{self, Cgroups, Ignore, InForce};
 use crate::ladder::{ProbeState, ProbeStatus};
 use crate::layout::Layout;
@@ -45,6 +46,7 @@ pub struct Sensor {
     net_hooks: Vec<Hook>,
     uring_hooks: Vec<Hook>,
     checks: Checks,
+    ia32: Ia32,
     closes: Closes,
     signal_hooks: Vec<Hook>,
     syscall_rungs: SyscallRungs,
@@ -113,6 +115,7 @@ impl Sensor {
             net_hooks: rungs::of(Object::Net).map(Hook::of).collect(),
             uring_hooks,
             checks: Checks::new(),
+            ia32: Ia32::new(),
             closes,
             signal_hooks: rungs::of(Object::Sys)
                 .filter(|probe| probe.kind == EventKind::Signal)
@@ -144,7 +147,7 @@ impl Sensor {
             sensor.load_net(rings, own, &btf)?;
         }
         sensor.ignore().map_err(|cause| LoadError::Map { map: "IGNORE", cause })?;
-        sensor.attach_checks(plan.kinds, Some(&btf));
+        sensor.attach_for_table(plan.kinds, Some(&btf));
         sensor.swap(plan).map_err(|why| LoadError::Map { map: why.map, cause: why.cause })?;
         let attached_ns = boot_ns();
         sensor.attach_base(&btf);
@@ -279,6 +282,7 @@ impl Sensor {
                 self.signal_hooks.iter_mut().for_each(|hook| hook.adopt(&mut sys.pins, None));
                 uring::adopt(&mut self.uring_hooks, &mut sys.pins);
                 self.checks.adopt(&mut sys.pins);
+                self.ia32.adopt(&mut sys.pins);
                 self.closes.adopt(&mut sys.pins);
                 sys.pins.sweep();
                 if sys.pins.found() {
@@ -289,8 +293,9 @@ impl Sensor {
             }
             Err(why) => {
                 self.sys_probes.iter_mut().for_each(|probe| probe.state.set(ProbeStatus::Refused, &why));
-                let hooks =
-                    self.uring_hooks.iter_mut().chain(&mut self.signal_hooks).chain(&mut self.checks.hooks);
+                let hooks = (self.uring_hooks.iter_mut().chain(&mut self.signal_hooks))
+                    .chain(&mut self.checks.hooks)
+                    .chain(&mut self.ia32.hooks);
                 hooks.for_each(|hook| hook.state.set(ProbeStatus::Refused, &why));
                 self.closes.refuse(&why);
             }
@@ -370,14 +375,16 @@ impl Sensor {
         }
     }
 
-    /// Programs that tell the paths of calls, before the table asks for them.
-    fn attach_checks(&mut self, kinds: KindSet, btf: Option<&Btf>) {
+    /// Programs that tell the paths of calls, and calls of i386, before the table asks for them.
+    fn attach_for_table(&mut self, kinds: KindSet, btf: Option<&Btf>) {
         let Some(sys) = &mut self.sys else { return };
         let trampolines = &mut self.syscall_rungs.trampolines;
         self.checks.attach(&mut sys.object, &mut sys.pins, trampolines, btf, kinds);
         if let Some(why) = self.checks.impossible.take() {
             self.notes.push(format!("paths of system calls are told as programs give them: {why}"));
         }
+        self.ia32.attach(&mut sys.object, &mut sys.pins, trampolines, btf, kinds);
+        self.notes.extend(self.ia32.impossible.take());
     }
 
     fn attach_sys(&mut self, kinds: KindSet, btf: Option<&Btf>) {
@@ -392,6 +399,7 @@ impl Sensor {
             }
         }
         self.checks.detach_others(&mut sys.object, &mut sys.pins, kinds);
+        self.ia32.detach_others(&mut sys.object, &mut sys.pins, kinds);
         let closes = kinds.contains(EventKind::CloseWrite);
         self.closes.want(&mut sys.object, &mut sys.pins, &mut self.syscall_rungs, btf, closes);
         let wanted = uring::wanted(kinds);
@@ -440,13 +448,14 @@ impl Sensor {
         // The type information is long, so it is only there while probes are attached.
         let more = self.syscall_rungs.trampolines.may_work()
             && (self.checks.lack(plan.kinds)
+                || self.ia32.lack(plan.kinds)
                 || plan.kinds.contains(EventKind::CloseWrite) && self.closes.lacks_program()
                 || self.sys_probes.iter().any(|p| p.lacks(plan.kinds)))
             || uring::wanted(plan.kinds) && self.uring_hooks.iter().any(Hook::lacks_program)
             || plan.kinds.contains(EventKind::Signal) && self.signal_hooks.iter().any(Hook::lacks_program)
             || self.lean.is_some();
         let btf = if more { Btf::from_sys_fs().ok() } else { None };
-        self.attach_checks(plan.kinds, btf.as_ref());
+        self.attach_for_table(plan.kinds, btf.as_ref());
         self.swap(plan)?;
         self.attach_sys(plan.kinds, btf.as_ref());
         self.attach_lean(plan.kinds, btf.as_ref());
@@ -463,7 +472,7 @@ impl Sensor {
     fn swap(&mut self, plan: &KernelPlan) -> Result<(), ApplyError> {
         let (opens, calls, kills) = (
             Opens::new(plan),
-            Calls::new(plan, self.checks.attached()),
+            Calls::new(plan, self.checks.attached(), self.ia32.sees_calls()),
             Kills::new(plan, self.lean.is_some()),
         );
         let ports = Ports::new(plan);
@@ -537,8 +546,10 @@ impl Sensor {
             .iter()
             .chain(&self.uring_hooks)
             .chain(&self.signal_hooks)
-            .chain(&self.checks.hooks);
-        let hooks = hooks.map(|hook| &hook.state).chain(self.closes.states());
+            .chain(&self.ia32.hooks)
+            .map(|hook| &hook.state)
+            .chain(self.checks.states());
+        let hooks = hooks.chain(self.closes.states());
         self.lean_probes.iter().chain(base).chain(others).chain(hooks).cloned().collect()
     }
 
@@ -650,7 +661,8 @@ impl Sensor {
         self.sys_probes.iter_mut().for_each(SyscallProbe::let_go);
         self.closes.let_go();
         let hooks = self.base_hooks.iter_mut().chain(&mut self.net_hooks).chain(&mut self.uring_hooks);
-        hooks.chain(&mut self.signal_hooks).chain(&mut self.checks.hooks).for_each(Hook::let_go);
+        let of_calls = self.checks.hooks.iter_mut().chain(&mut self.ia32.hooks);
+        hooks.chain(&mut self.signal_hooks).chain(of_calls).for_each(Hook::let_go);
         for loaded in [&mut self.base, &mut self.sys, &mut self.net, &mut self.lean].into_iter().flatten() {
             for (_, program) in loaded.object.programs_mut() {
                 // A program that never was loaded says so; there is nothing to do about it.

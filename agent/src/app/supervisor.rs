@@ -14,6 +14,7 @@ use crate::systemd;
 use crate::watch::Watch;
 use hostward_event::fact::{Fact, Input, Notice};
 use hostward_event::plan::KernelPlan;
+use hostward_event::raw::Rung;
 use hostward_event::{EventKind, KindSet};
 use hostward_host::Domains;
 use hostward_outputs::spool::{Durability, LaneStatus};
@@ -282,7 +283,8 @@ impl Supervisor {
     fn note_ladder(&self) {
         let ladder = self.sensor.ladder();
         // A system call that the kernel does not have is nothing to be missed.
-        let absent = |probe: &&ProbeState| probe.kind.is_call() && probe.status == ProbeStatus::Missing;
+        let is_call = |probe: &ProbeState| probe.kind.is_call() && probe.rung == Rung::SyscallTracepoint;
+        let absent = |probe: &&ProbeState| is_call(probe) && probe.status == ProbeStatus::Missing;
         let missing = ladder
             .iter()
             .filter(|probe| !matches!(probe.status, ProbeStatus::Attached | ProbeStatus::Unwanted))

@@ -41,8 +41,13 @@ pub mod sampled_class {
 /// Processes whose events are counted under overload; the least lately seen is forgotten.
 pub const SAMPLED_PROCESSES: u32 = 4096;
 
-/// Numbers of system calls that the call table has room for.
+/// Numbers of system calls that one half of the call table has room for: the first is of the machine's own calls.
 pub const CALL_NUMBERS: u32 = 512;
+
+/// Row of call `number` of i386, in the other half; outside of the table when it has none.
+pub const fn ia32_row(number: u32) -> u32 {
+    if number < CALL_NUMBERS { CALL_NUMBERS + number } else { u32::MAX }
+}
 
 /// Number of a helper that does not exist. The loader puts a call of the kernel's function `bpf_rdonly_cast` in place of a
 /// call of it: only the running kernel tells that function's number.
@@ -160,6 +165,8 @@ wire! {
         pub held_once: u32,
         /// 1: the kernel lets a program load from any address (6.17); see [`CAST`].
         pub loads: u32,
+        /// 1: mounts may map ids (5.12), and hooks that know of it have that map in front of the directory entry.
+        pub has_idmaps: u32,
     }
 
     /// The open filter's fixed part.
@@ -225,8 +232,14 @@ wire! {
         /// Descriptors of the directories in which the first two strings start when they are relative paths;
         /// [`BASE_CWD`]: in the working directory; [`NO_ARGUMENT`]: it is no path.
         pub bases: [u8; 2],
+        /// Bit n: argument n is an id of 16 bits.
+        pub short_ids: u8,
+        /// Argument whose upper half is the next one; [`NO_ARGUMENT`]: none.
+        pub wide: u8,
         /// Of [`path_check`] those that tell the paths of this call and are attached; 0: only its texts are known.
-        pub checks: u16,
+        pub checks: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 
     /// How many kill entries there are; 0 spares the lookup.
@@ -250,35 +263,41 @@ pub const CALL_DATA_BYTES: u64 = 128;
 /// Places where the kernel, with the paths resolved, asks whether a change may be made.
 pub mod path_check {
     /// `security_path_unlink`
-    pub const UNLINK: u16 = 1;
+    pub const UNLINK: u32 = 1;
     /// `security_path_rmdir`
-    pub const RMDIR: u16 = 1 << 1;
+    pub const RMDIR: u32 = 1 << 1;
     /// `security_path_mkdir`
-    pub const MKDIR: u16 = 1 << 2;
+    pub const MKDIR: u32 = 1 << 2;
     /// `security_path_mknod`
-    pub const MKNOD: u16 = 1 << 3;
+    pub const MKNOD: u32 = 1 << 3;
     /// `security_path_symlink`
-    pub const SYMLINK: u16 = 1 << 4;
+    pub const SYMLINK: u32 = 1 << 4;
     /// `security_path_link`
-    pub const LINK: u16 = 1 << 5;
+    pub const LINK: u32 = 1 << 5;
     /// `security_path_rename`
-    pub const RENAME: u16 = 1 << 6;
+    pub const RENAME: u32 = 1 << 6;
     /// `security_path_truncate`
-    pub const TRUNCATE: u16 = 1 << 7;
+    pub const TRUNCATE: u32 = 1 << 7;
     /// `security_path_chmod`
-    pub const CHMOD: u16 = 1 << 8;
+    pub const CHMOD: u32 = 1 << 8;
     /// `security_path_chown`
-    pub const CHOWN: u16 = 1 << 9;
+    pub const CHOWN: u32 = 1 << 9;
     /// `security_path_chroot`
-    pub const CHROOT: u16 = 1 << 10;
+    pub const CHROOT: u32 = 1 << 10;
     /// `security_sb_mount`
-    pub const MOUNT: u16 = 1 << 11;
+    pub const MOUNT: u32 = 1 << 11;
     /// `security_sb_umount`
-    pub const UMOUNT: u16 = 1 << 12;
+    pub const UMOUNT: u32 = 1 << 12;
     /// `security_sb_pivotroot`
-    pub const PIVOT_ROOT: u16 = 1 << 13;
+    pub const PIVOT_ROOT: u32 = 1 << 13;
     /// `security_move_mount`
-    pub const MOVE_MOUNT: u16 = 1 << 14;
+    pub const MOVE_MOUNT: u32 = 1 << 14;
+    /// `vfs_utimes`
+    pub const UTIMES: u32 = 1 << 15;
+    /// `security_inode_setxattr`, and `security_inode_set_acl`
+    pub const SETXATTR: u32 = 1 << 16;
+    /// `security_inode_removexattr`, `security_inode_remove_acl`
+    pub const REMOVEXATTR: u32 = 1 << 17;
 }
 
 /// Bits of [`CallSpec::when`].

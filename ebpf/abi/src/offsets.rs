@@ -4,7 +4,8 @@
 //! anonymous structs and unions are written without a step. Alternatives for other kernels are
 //! separated by `|`, newest last. A leading `?` marks what a kernel may be built without: the
 //! offset is then [`ABSENT`] and the programs leave the fact out. `=enum.NAME` is an enumerator's
-//! value, `#struct` a struct's size, `argN` the place of a system call's argument in the saved registers.
+//! value, `#struct` a struct's size, `argN` the place of a system call's argument in the saved registers, from 6
+//! on as i386 passes them.
 
 /// The field does not exist in the running kernel.
 pub const ABSENT: u32 = u32::MAX;
@@ -103,6 +104,7 @@ offsets! {
     dentry_short_name = "dentry.d_iname|dentry.d_shortname";
 
     mount_mnt = "mount.mnt";
+    mount_ns = "mount.mnt_ns";
     mount_parent = "mount.mnt_parent";
     mount_mountpoint = "mount.mnt_mountpoint";
     vfsmount_root = "vfsmount.mnt_root";
@@ -227,4 +229,10 @@ offsets! {
     arg3 = "arg3";
     arg4 = "arg4";
     arg5 = "arg5";
+    ia32_arg0 = "arg6";
+    ia32_arg1 = "arg7";
+    ia32_arg2 = "arg8";
+    ia32_arg3 = "arg9";
+    ia32_arg4 = "arg10";
+    ia32_arg5 = "arg11";
 }

@@ -28,7 +28,7 @@ use hostward_ebpf::{agent, get, out, path, record, set};
 
 /// By the call's number, written by the agent.
 #[map]
-pub static CALLS: Array<CallSpec> = Array::with_max_entries(CALL_NUMBERS, 0);
+pub static CALLS: Array<CallSpec> = Array::with_max_entries(2 * CALL_NUMBERS, 0);
 
 /// Attached to the exits of the calls. It runs in the caller.
 #[tracepoint]
@@ -43,6 +43,14 @@ pub fn call(ctx: TracePointContext) -> u32 {
 pub fn call_fexit(ctx: FExitContext) -> i32 {
     // SAFETY: the context is of a system call's function.
     unsafe { returned(exit::function(&ctx)) }
+    0
+}
+
+/// The same of i386.
+#[fexit]
+pub fn call_ia32(ctx: FExitContext) -> i32 {
+    // SAFETY: the context is of the function that all its calls come by.
+    unsafe { returned(exit::ia32(&ctx)) }
     0
 }
 
@@ -73,6 +81,7 @@ unsafe fn judged(exit: Exit, spec: *const CallSpec) {
     };
     let task = task::current();
     arguments(slot, task, exit.result);
+    whole(slot, spec);
     if passes(slot, spec) {
         told::<false>(slot, spec, task, exit.flags, 0);
     }
@@ -132,6 +141,26 @@ unsafe fn arguments(slot: *mut Slot, task: Task, result: i64) {
     set!((*slot).args[5], regs.argument::<5>());
     set!((*slot).args[6], result as u64);
     set!((*slot).args[7], 0);
+}
+
+/// Arguments of i386 that are narrower than the same of this machine become what they mean.
+#[inline(always)]
+unsafe fn whole(slot: *mut Slot, spec: *const CallSpec) {
+    let short = get!((*spec).short_ids);
+    let mut at = 0;
+    while at < 3 {
+        if short >> at & 1 != 0 {
+            let id = argument(slot, at) & 0xffff;
+            // -1 leaves an id as it is.
+            place(slot, at, if id == 0xffff { 0xffff_ffff } else { id });
+        }
+        at += 1;
+    }
+    let wide = get!((*spec).wide);
+    if wide != NO_ARGUMENT {
+        let upper = argument(slot, (wide & 3) + 1);
+        place(slot, wide, argument(slot, wide) | upper << 32);
+    }
 }
 
 /// An argument by its place; 6 is the result.

@@ -9,6 +9,7 @@ use crate::exit::{self, Exit};
 use crate::ignore;
 use crate::sample;
 use crate::uring::Asked;
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{fexit, map, tracepoint};
 use aya_ebpf::maps::Array;
@@ -45,8 +46,30 @@ pub fn connect_fexit(ctx: FExitContext) -> i32 {
     0
 }
 
+/// `int __sys_connect(int fd, struct sockaddr *uservaddr, int addrlen)`, net/socket.c, from 5.10 to 7.2: what both ways
+/// come by that i386 has, of which socketcall(2) passes the arguments in memory. Other calls are told by their own function.
+#[fexit]
+pub fn connect_ia32(ctx: FExitContext) -> i32 {
+    // SAFETY: the context is of that function's return: the arguments, then the result.
+    unsafe {
+        let context = ctx.as_ptr().cast::<u64>();
+        let word = |at: usize| core::ptr::read_volatile(context.add(at));
+        if task::current().in_32_bit_call::<Current>() {
+            told(word(0) as i32, word(1), word(2) as u32 as u64, word(3) as i32 as i64, header_flag::FEXIT);
+        }
+    }
+    0
+}
+
 #[inline(always)]
 unsafe fn returned(exit: Exit) {
+    let regs = regs::of(task::current());
+    let (fd, address) = (regs.argument::<0>() as i32, regs.argument::<1>());
+    told(fd, address, regs.argument::<2>() as u32 as u64, exit.result, exit.flags);
+}
+
+#[inline(always)]
+unsafe fn told(fd: i32, address: u64, bytes: u64, result: i64, flags: u32) {
     if agent::is_current::<Current>(task::current) {
         return;
     }
@@ -59,10 +82,7 @@ unsafe fn returned(exit: Exit) {
     };
     let task = task::current();
     let (header, body) = record::begin::<ConnectBody>(slot);
-    let regs = regs::of(task);
-    let (fd, address) = (regs.argument::<0>() as i32, regs.argument::<1>());
-    let bytes = regs.argument::<2>() as u32 as u64;
-    collect::<false>(slot, body, task.open_file(fd as u32), fd, address, bytes, exit.result);
+    collect::<false>(slot, body, task.open_file(fd as u32), fd, address, bytes, result);
     if wants_port(u16::from_be(get!((*body).socket.remote_port)))
         && is_wanted(slot, body)
         && !is_ignored(slot, body)
@@ -70,7 +90,7 @@ unsafe fn returned(exit: Exit) {
         && let Some(ticket) = out::attempt(kind::CONNECT)
     {
         record::header::<Current>(header, task, kind::CONNECT, ticket.seq);
-        (*header).flags |= exit.flags;
+        (*header).flags |= flags;
         ticket.output(&BULK, slot);
     }
     release(slot);

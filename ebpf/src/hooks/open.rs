@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{fexit, tracepoint};
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use core::mem::MaybeUninit;
-use hostward_abi::maps::{open_class, sampled_class};
+use hostward_abi::maps::{ia32_row, open_class, sampled_class};
 use hostward_abi::record::{OpenBody, header_flag, kind, open_bit, open_call};
 use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::kernel::file::File;
@@ -28,6 +28,12 @@ const O_ACCMODE: u64 = 3;
 const O_CREAT: u64 = 0o100;
 const O_TRUNC: u64 = 0o1000;
 const AT_FDCWD: i32 = -100;
+
+// arch/x86/entry/syscalls/syscall_32.tbl
+const IA32_OPEN: u32 = ia32_row(5);
+const IA32_CREAT: u32 = ia32_row(8);
+const IA32_OPENAT: u32 = ia32_row(295);
+const IA32_OPENAT2: u32 = ia32_row(437);
 
 /// What was asked for.
 #[derive(Clone, Copy)]
@@ -55,6 +61,20 @@ pub fn open(ctx: TracePointContext) -> u32 {
 pub fn open_fexit(ctx: FExitContext) -> i32 {
     // SAFETY: the context is of a system call's function.
     unsafe { returned(exit::function(&ctx)) }
+    0
+}
+
+/// The same of i386. Of all its calls these four are opens.
+#[fexit]
+pub fn open_ia32(ctx: FExitContext) -> i32 {
+    // SAFETY: the context is of the function that all its calls come by.
+    unsafe {
+        let exit = exit::ia32(&ctx);
+        let is_open = matches!(exit.number, IA32_OPEN | IA32_OPENAT | IA32_OPENAT2 | IA32_CREAT);
+        if is_open {
+            returned(exit);
+        }
+    }
     0
 }
 
@@ -103,7 +123,7 @@ pub unsafe fn through_uring(asked: *const Asked, number: u32, result: i64, is_kn
 #[inline(always)]
 unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
     let regs = regs::of(task);
-    if nr == setting!(nr_open) {
+    if nr == setting!(nr_open) || nr == IA32_OPEN {
         let (path, flags, mode) = (regs.argument::<0>(), regs.argument::<1>(), regs.argument::<2>());
         Request {
             call: open_call::OPEN,
@@ -114,7 +134,7 @@ unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
             result,
             has_file: true,
         }
-    } else if nr == setting!(nr_creat) {
+    } else if nr == setting!(nr_creat) || nr == IA32_CREAT {
         let (path, mode) = (regs.argument::<0>(), regs.argument::<1>());
         let flags = O_CREAT | O_TRUNC | 1;
         Request {
@@ -126,7 +146,7 @@ unsafe fn request(task: Task, nr: u32, result: i64) -> Request {
             result,
             has_file: true,
         }
-    } else if nr == setting!(nr_openat2) {
+    } else if nr == setting!(nr_openat2) || nr == IA32_OPENAT2 {
         let mut how = MaybeUninit::<[u64; 2]>::uninit();
         // On failure the helper leaves zeros: a read-only open, which is what fails to be special.
         bpf_probe_read_user(how.as_mut_ptr().cast(), 16, regs.argument::<2>() as *const _);

@@ -18,6 +18,7 @@
 
 use crate::call::CALLS;
 use crate::filter::Filter;
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, map};
 use aya_ebpf::maps::{Array, LruHashMap};
@@ -28,7 +29,7 @@ use hostward_ebpf::kernel::dentry::Location;
 use hostward_ebpf::kernel::task::{self, Task};
 use hostward_ebpf::kernel::{Current, regs};
 use hostward_ebpf::mem::{Slot, add, claim, release, slot_at};
-use hostward_ebpf::{agent, get, path, record, set};
+use hostward_ebpf::{agent, get, path, record, set, setting};
 
 /// A path may exceed its limit by the last component.
 const PATH_BYTES: usize = (TEXT_BYTES_MAX + NAME_BYTES_MAX) as usize;
@@ -53,6 +54,10 @@ const SECOND_AT: u64 = core::mem::offset_of!(Kept, second) as u64;
 /// By thread.
 #[map]
 static KEPT: LruHashMap<u64, Kept> = LruHashMap::with_max_entries(RESOLVED_KEPT, 0);
+
+/// By thread: the mount whose attributes it is about to change, until the hook takes it.
+#[map]
+static WRITTEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(RESOLVED_KEPT, 0);
 
 /// One entry: calls that succeeded and of which no path was kept.
 #[map]
@@ -86,7 +91,8 @@ macro_rules! checks {
 // chown, before 6.1: `int chown_common(const struct path *path, uid_t user, gid_t group)`, fs/open.c;
 // `security_sb_mount(const char *dev, const struct path *path, ...)`, `security_sb_umount(struct vfsmount *mnt, int flags)`,
 // `security_sb_pivotroot(const struct path *put_old, const struct path *new_root)`,
-// `security_move_mount(const struct path *from, const struct path *to)`.
+// `security_move_mount(const struct path *from, const struct path *to)`;
+// `int vfs_utimes(const struct path *path, struct timespec64 *times)`, fs/utimes.c, from 5.10 to 7.2.
 checks! {
     path_unlink UNLINK |ctx| Location::in_directory(ctx.arg(0), ctx.arg(1));
     path_rmdir RMDIR |ctx| Location::in_directory(ctx.arg(0), ctx.arg(1));
@@ -103,19 +109,59 @@ checks! {
     sb_umount UMOUNT |ctx| Location::of_mount(ctx.arg(0));
     sb_pivotroot PIVOT_ROOT |ctx| Location::of_path(ctx.arg(1)), Location::of_path(ctx.arg(0));
     move_mount MOVE_MOUNT |ctx| Location::of_path(ctx.arg(0)), Location::of_path(ctx.arg(1));
+    vfs_utimes UTIMES |ctx| Location::of_path(ctx.arg(0));
+    inode_setxattr SETXATTR |ctx| written(attribute_of(&ctx));
+    inode_removexattr REMOVEXATTR |ctx| written(attribute_of(&ctx));
+    inode_set_acl SETXATTR |ctx| written(attribute_of(&ctx));
+    inode_remove_acl REMOVEXATTR |ctx| written(attribute_of(&ctx));
+}
+
+/// Hooks of extended attributes know no mount. It was told to `int mnt_want_write(struct vfsmount *mnt)`, fs/namespace.c,
+/// just before.
+#[fentry]
+pub fn mnt_want_write(ctx: FEntryContext) -> i32 {
+    // SAFETY: the verifier checks every access; the argument is a mount.
+    unsafe {
+        let mnt: *const u8 = ctx.arg(0);
+        // One in no namespace is where a stacked file system keeps its files, while it does what the call asks of it.
+        if is_asked(path_check::SETXATTR | path_check::REMOVEXATTR) && !Location::is_internal(mnt) {
+            let _ = WRITTEN.insert(bpf_get_current_pid_tgid(), mnt as u64, 0);
+        }
+    }
+    0
+}
+
+/// `int security_inode_setxattr([struct user_namespace *,] struct dentry *dentry, const char *name, ...)`, so too
+/// `removexattr`; with `struct mnt_idmap *` from 6.3 on, as `security_inode_set_acl` and `remove_acl` always had it.
+#[inline(always)]
+unsafe fn attribute_of(ctx: &FEntryContext) -> *const u8 {
+    let arguments = ctx.as_ptr().cast::<*const u8>();
+    // Both are read, as LLVM would choose the place instead, which the verifier refuses.
+    let (first, second) = (core::ptr::read_volatile(arguments), core::ptr::read_volatile(arguments.add(1)));
+    if setting!(has_idmaps) != 0 { second } else { first }
+}
+
+/// Where the entry is by the mount that was told last. It is told once: what a stacked file system asks below is not the
+/// call's path.
+#[inline(always)]
+unsafe fn written(dentry: *const u8) -> Location {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(mnt) = WRITTEN.get_ptr(thread) else {
+        return Location::NOWHERE;
+    };
+    let mnt = get!(*mnt) as *const u8;
+    let _ = WRITTEN.remove(thread);
+    Location { mnt, dentry }
 }
 
 /// What the current thread calls, if this check tells the paths of it.
 #[inline(always)]
-unsafe fn is_asked(check: u16) -> bool {
+unsafe fn is_asked(check: u32) -> bool {
     let task = task::current();
     let Some(spec) = CALLS.get_ptr(regs::of(task).number()) else {
         return false;
     };
-    // Numbers of 32-bit programs mean other calls.
-    get!((*spec).checks) & check != 0
-        && !agent::is_current::<Current>(|| task)
-        && !task.in_32_bit_call::<Current>()
+    get!((*spec).checks) & check != 0 && !agent::is_current::<Current>(|| task)
 }
 
 /// Notes a place in the slot, for [`resolved_keep`].
@@ -144,6 +190,10 @@ pub extern "C" fn resolved_keep(index: u32) -> u32 {
         let Some(slot) = slot_at(index) else {
             return 0;
         };
+        // Of an attribute whose mount was not told. The call's end counts it.
+        if placed(slot, 0).dentry.is_null() {
+            return 0;
+        }
         let task = task::current();
         let regs = regs::of(task);
         let root = task.root::<Current>();
@@ -309,7 +359,12 @@ pub extern "C" fn resolved_append(index: u32) -> u64 {
 /// `spec` is of the call that the current thread is at the end of.
 #[inline(always)]
 pub unsafe fn forget(spec: *const CallSpec) {
-    if get!((*spec).checks) != 0 {
+    let checks = get!((*spec).checks);
+    if checks != 0 {
         let _ = KEPT.remove(bpf_get_current_pid_tgid());
+    }
+    // A call that failed before the hook.
+    if checks & (path_check::SETXATTR | path_check::REMOVEXATTR) != 0 {
+        let _ = WRITTEN.remove(bpf_get_current_pid_tgid());
     }
 }

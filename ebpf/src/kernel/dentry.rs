@@ -30,6 +30,14 @@ impl Location {
         Self { mnt: Self::of_path(path).mnt, dentry }
     }
 
+    /// A mount of a file system's own, in nobody's tree.
+    #[inline(always)]
+    pub unsafe fn is_internal(mnt: *const u8) -> bool {
+        /// `MNT_NS_INTERNAL`, fs/mount.h: an error in place of a namespace.
+        const MNT_NS_INTERNAL: u64 = -22_i64 as u64;
+        Probe::load::<u64>(mount_of(mnt) as *const u8, off!(mount_ns)) == MNT_NS_INTERNAL
+    }
+
     /// The root of a `struct vfsmount`.
     #[inline(always)]
     pub unsafe fn of_mount(mnt: *const u8) -> Self {

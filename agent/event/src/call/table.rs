@@ -323,7 +323,12 @@ pub const TABLE: &[Spec] = &[
         EventKind::OpenTree,
         Group::Privilege,
         "access",
-        &[p("dirfd", 0, Form::Dirfd), p("path", 1, Form::Path(Base::Dir(0))), p("flags", 2, Form::Hex)],
+        &[
+            p("fd", 6, Form::Fd),
+            p("dirfd", 0, Form::Dirfd),
+            p("path", 1, Form::Path(Base::Dir(0))),
+            p("flags", 2, Form::Hex),
+        ],
     )
     .asked(),
     call(

@@ -8,6 +8,8 @@ mod closes;
 mod common;
 mod cost;
 mod datagrams;
+#[cfg(target_arch = "x86_64")]
+mod ia32;
 mod ignored;
 mod lean;
 mod network;
@@ -29,6 +31,8 @@ fn child() {
         catalogue::child(&task);
         closes::child_does(&task);
         datagrams::child(&task);
+        #[cfg(target_arch = "x86_64")]
+        ia32::child(&task);
         ignored::child_does(&task);
         network::child(&task);
         paths::child(&task);

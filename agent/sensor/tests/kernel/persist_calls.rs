@@ -227,6 +227,12 @@ fn the_next_agent_brings_its_plan_and_what_both_want_stays_attached() {
     let mut second = Agent::new(&roomy(&bpffs), &plan_of(&wanted, port));
     second.drained();
     whole(&meanwhile, &second.seen, &PLANNED);
+    // The kernel lets a link go some time after its pin is gone.
+    second.until("the links that nobody wants to go", |agent| {
+        let pid = place.deeds();
+        agent.exit_of(pid);
+        (!told(&agent.seen, pid).contains_key(&Connect)).then_some(())
+    });
     let after = place.many(3);
     second.exit_of(after[2]);
     let new = links(&bpffs);
