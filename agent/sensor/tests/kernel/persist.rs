@@ -362,8 +362,8 @@ fn pins_of_which_a_part_is_gone_are_made_whole() {
     let plan = KernelPlan { kinds: KindSet::of(&[EventKind::Open]), opens, ..killing(&evil) };
     drop(Agent::new(&bpffs.config(), &plan));
     for part in [
-        "link-base-sched_process_exec",
-        "program-base-sched_process_fork",
+        "link-base-exec-sched_process_exec",
+        "program-base-fork-sched_process_fork",
         "map-base-PROCESS",
         "marks",
         "link-sys-sys_exit_openat",
