@@ -19,6 +19,7 @@ pub static SETTINGS: Settings = Settings {
     cgroup_hierarchy: 0,
     nr_close: u32::MAX,
     held_once: 1,
+    group_dead: 0,
     loads: 0,
     has_idmaps: 0,
 };

@@ -8,16 +8,10 @@
 //! Which function that is, the running kernel's types tell, so the objects have a mark in its place ([`CAST`]) that [`put`]
 //! replaces before they are loaded. Elsewhere the setting `loads` is 0, and the programs call the helper.
 
-use aya::util::KernelVersion;
 use hostward_abi::maps::CAST;
 
-/// The kernel's function.
+/// The kernel's function; of 6.2, and since 6.17 for an address without a type, which its own type does not tell.
 pub(crate) const FUNCTION: &str = "bpf_rdonly_cast";
-
-/// The kernel's takes an address without a type (6.17); its own type, of 6.2, does not tell.
-pub(crate) fn takes_any_address() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 17, 0))
-}
 
 /// The object with calls of `function`, a type's number, in place of the marks; without one with the move of the pointer,
 /// which is never reached.

@@ -2,6 +2,7 @@
 
 use crate::btf::{BtfError, FieldError, KernelBtf};
 use crate::{cast, cgroup};
+use aya::util::KernelVersion;
 use hostward_abi::maps::Settings;
 use hostward_abi::offsets::{ABSENT, SPECS};
 use std::path::Path;
@@ -76,7 +77,10 @@ impl Layout {
     pub(crate) fn running() -> Result<Self, LayoutError> {
         let bytes = std::fs::read(BTF_PATH).map_err(LayoutError::Read)?;
         let mut layout = Self::from_btf(&bytes)?;
-        layout.cast = layout.cast.filter(|_| cast::takes_any_address());
+        // Types do not tell either.
+        let is_new = KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 17, 0));
+        layout.settings.group_dead = u32::from(is_new);
+        layout.cast = layout.cast.filter(|_| is_new);
         layout.settings.loads = u32::from(layout.cast.is_some());
         layout.settings.cgroup_hierarchy = cgroup::v1_hierarchy(Path::new("/proc"));
         Ok(layout)
@@ -108,6 +112,7 @@ impl Layout {
             cgroup_hierarchy: 0,
             nr_close,
             held_once: u32::from(btf.field("file", "f_count").is_ok()),
+            group_dead: 0,
             loads: 0,
             has_idmaps: u32::from(
                 btf.field("vfsmount", "mnt_userns").or_else(|_| btf.field("vfsmount", "mnt_idmap")).is_ok(),

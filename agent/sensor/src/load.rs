@@ -43,6 +43,7 @@ pub(crate) fn object(
         own.cgroup_hierarchy,
         own.nr_close,
         own.held_once,
+        own.group_dead,
         own.loads,
         own.has_idmaps,
     ];

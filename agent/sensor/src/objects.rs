@@ -79,6 +79,7 @@ impl Object {
             Base => &[
                 "AGENT",
                 "COUNTERS",
+                "ENDED",
                 "ENVIRONMENT",
                 "KILL_COMMS",
                 "KILL_COUNTS",

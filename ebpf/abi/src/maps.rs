@@ -41,6 +41,9 @@ pub mod sampled_class {
 /// Processes whose events are counted under overload; the least lately seen is forgotten.
 pub const SAMPLED_PROCESSES: u32 = 4096;
 
+/// Ends of processes that are remembered, so that none is told twice; the least lately used is forgotten.
+pub const ENDED_KEPT: u32 = 1024;
+
 /// Numbers of system calls that one half of the call table has room for: the first is of the machine's own calls.
 pub const CALL_NUMBERS: u32 = 512;
 
@@ -163,6 +166,8 @@ wire! {
         pub nr_close: u32,
         /// What the count of a file says that is held once: 1, and 0 where it is a `file_ref_t` (6.13).
         pub held_once: u32,
+        /// 1: the kernel says of a thread that ends whether it is the process's last (6.17).
+        pub group_dead: u32,
         /// 1: the kernel lets a program load from any address (6.17); see [`CAST`].
         pub loads: u32,
         /// 1: mounts may map ids (5.12), and hooks that know of it have that map in front of the directory entry.

@@ -1,22 +1,31 @@
 //! The last thread of a process ended.
 
 use crate::{PROCESS, Reads};
-use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::BtfTracePointContext;
+use hostward_abi::maps::ENDED_KEPT;
 use hostward_abi::record::{ExitRecord, kind};
+use hostward_ebpf::kernel::signal::Signal;
 use hostward_ebpf::kernel::task::Task;
-use hostward_ebpf::{out, record};
+use hostward_ebpf::{out, record, setting};
+
+/// include/uapi/linux/bpf.h.
+const BPF_NOEXIST: u64 = 1;
+
+/// Processes whose end was told, by number and start, before 6.17.
+#[map]
+static ENDED: LruHashMap<[u64; 2], u8> = LruHashMap::with_max_entries(ENDED_KEPT, 0);
 
 /// `TP_PROTO(struct task_struct *p)`, since 6.17 with `bool group_dead`; include/trace/events/sched.h.
-/// It runs in the ending thread, after `signal->live` was counted down and the status was set, so
-/// of threads that end at once exactly one sees zero.
+/// It runs in the ending thread, after `signal->live` was counted down and the status was set.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the verifier checks every access; arguments are as the prototype says.
     unsafe {
         let task = Task(ctx.arg(0));
         let signal = task.signal::<Reads>();
-        if signal.live_threads::<Reads>() != 0 {
+        if !is_end(&ctx, task, signal) {
             return 0;
         }
         let Some(ticket) = out::attempt(kind::EXIT) else {
@@ -59,4 +68,18 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
         ticket.settle(true);
     }
     0
+}
+
+/// With this thread the process ends, and that is not told yet. Of threads that end together each may find that no other
+/// lives.
+#[inline(always)]
+unsafe fn is_end(ctx: &BtfTracePointContext, task: Task, signal: Signal) -> bool {
+    if setting!(group_dead) != 0 {
+        return ctx.arg::<u64>(1) as u8 != 0;
+    }
+    if signal.live_threads::<Reads>() != 0 {
+        return false;
+    }
+    let start = task.group_leader::<Reads>().start::<Reads>();
+    ENDED.insert([task.tgid::<Reads>() as u64, start], 0, BPF_NOEXIST).is_ok()
 }

@@ -310,6 +310,54 @@ fn threads_are_not_reported() {
     assert_eq!((forks.len(), exits.len()), (1, 1));
 }
 
+/// Whose threads end at the same moment, without one that says so for all.
+#[test]
+fn a_process_ends_once_however_its_threads_do() {
+    if !can_observe("a_process_ends_once_however_its_threads_do") {
+        return;
+    }
+    let watch = Watch::new(&named(&[]));
+    let (pid, said) = crate::common::run(crate::common::child("crowds", &[]));
+    watch.exited(pid);
+    let pids: Vec<u32> = said.lines().filter_map(|line| line.strip_prefix("crowd ")?.parse().ok()).collect();
+    assert_eq!(pids.len(), CROWDS);
+    for crowd in pids {
+        watch.exited(crowd);
+        let exits =
+            watch.so_far(|event| event.task.pid == crowd && matches!(event.body, RawBody::Exit { .. }));
+        assert_eq!(exits.len(), 1, "{exits:#?}");
+    }
+}
+
+/// How many processes of many threads end.
+const CROWDS: usize = 1000;
+
+/// Makes a process that ends with its threads, all at once, and waits for it.
+#[expect(unsafe_code, reason = "no library forks, or ends a thread alone")]
+fn crowd() -> libc::pid_t {
+    const THREADS: usize = 2;
+    let here = std::sync::atomic::AtomicUsize::new(0);
+    let end = || {
+        here.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        while here.load(std::sync::atomic::Ordering::SeqCst) < THREADS {
+            std::hint::spin_loop();
+        }
+        // SAFETY: ends this thread, of which nothing is used any more; what others use lives as long as the process.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    };
+    // SAFETY: the one thread of the new process starts others and ends; libc lets it allocate.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        std::thread::scope(|scope| {
+            (1..THREADS).for_each(|_| drop(scope.spawn(end)));
+            end();
+        });
+    }
+    // SAFETY: waits for the own child, writes nothing.
+    assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }, pid);
+    pid
+}
+
 #[test]
 fn a_deep_path_is_whole_and_a_deeper_one_marked() {
     if !can_observe("a_deep_path_is_whole_and_a_deeper_one_marked") {
@@ -365,6 +413,7 @@ pub(crate) fn child(task: &str) {
             let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| std::hint::black_box(1))).collect();
             threads.into_iter().for_each(|thread| _ = thread.join().unwrap());
         }
+        "crowds" => (0..CROWDS).for_each(|_| println!("\ncrowd {}", crowd())),
         "chroot" => {
             let root = argument(0);
             fs::create_dir_all(root.join("inner")).unwrap();
