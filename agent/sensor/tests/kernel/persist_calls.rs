@@ -100,7 +100,7 @@ fn deeds(file: &Path, port: u16) {
     assert_eq!(call(libc::SYS_ptrace, [0x4206, 0x7fff_fff0, 0, 0]), -1);
     drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().send_to(b"x", (Ipv4Addr::LOCALHOST, port)).unwrap();
-    // With one thread left: of several that end at the same moment each may be the last.
+    // Another program, so that the end of the process is that of one thread.
     panic!("{}", Command::new("/bin/true").exec());
 }
 
