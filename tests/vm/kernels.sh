@@ -34,7 +34,8 @@ case $(uname -r) in
     datagrams::a_process_sends_to_an_address_for_the_first_time_once
     persist_calls::opens_connects_calls_and_sockets_are_told_that_nobody_read
     persist_calls::a_process_with_the_number_of_a_killed_agent_is_told
-    datagrams::a_question_and_its_answer_are_the_askers plans::a_program_dies_at_exec_by_path_or_name" ;;
+    datagrams::a_question_and_its_answer_are_the_askers plans::a_program_dies_at_exec_by_path_or_name
+    process::a_process_ends_once_however_its_threads_do" ;;
 esac
 # shellcheck disable=SC2086
 passes ./sensor-tests $tests
