@@ -175,7 +175,7 @@ impl Hook {
 
 /// Name of its pins: two programs may be at one function.
 fn pin(program: &str, hook: &str) -> String {
-    if program == hook { hook.to_owned() } else { format!("{program}-{hook}") }
+    format!("{program}-{hook}")
 }
 
 /// What is not seen where the unified hierarchy is not mounted, and why; nothing where it is.

@@ -28,7 +28,8 @@ pub fn tell(sensor: &Sensor, health: &Health) {
         health.note(Stage::LoadSensor, "persist", vec![note]);
     }
     if let Some(why) = sensor.unpinned() {
-        let why = format!("sensor.persist: not all programs outlive the agent: {why}");
+        let what = if sensor.pinned().is_some() { "not all programs outlive" } else { "no program outlives" };
+        let why = format!("sensor.persist: {what} the agent: {why}");
         tracing::warn!("{why}");
         health.set(Stage::LoadSensor, "persist", State::Degraded, why, crate::clock::wall_ns());
     }
