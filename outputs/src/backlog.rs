@@ -5,6 +5,8 @@
 
 use crate::condition::{Condition, Next, Phase, Supply, unix_ms};
 use crate::config::QueueConfig;
+use crate::ledger::Lane;
+use crate::recent::Recent;
 use crate::sink::{Ack, Batch, FailureKind, Item, SendFailure, Verdict};
 use crate::spool::{CursorStatus, Lanes, Reader, Record, Settled, SinkSet};
 use crate::status::{SinkStatus, State};
@@ -38,6 +40,8 @@ struct Inner {
     /// Telemetry that was made ready while the last call ran; goes next.
     ahead: Option<Flight>,
     condition: Condition,
+    /// Events of the spool that are in memory too.
+    recent: Recent,
     /// When something was first seen to wait after the last batch.
     waiting_since: Option<Instant>,
     /// Telemetry is held back until then.
@@ -72,6 +76,7 @@ impl Backlog {
             alert_flight: None,
             ahead: None,
             condition: Condition::new(),
+            recent: Recent::default(),
             waiting_since: None,
             held_until: None,
             started: false,
@@ -95,6 +100,16 @@ impl Backlog {
 
     pub(crate) fn count_filtered(&self) {
         self.filtered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The spool has this event for the sink under this number. A sink that fails reads it from there.
+    pub(crate) fn keep(&self, lane: Lane, seq: u64, event: &Arc<Event>) {
+        let mut inner = self.lock();
+        if inner.condition.failing || inner.condition.done {
+            inner.recent.clear();
+        } else {
+            inner.recent.keep(lane, seq, event);
+        }
     }
 
     /// Sends what it can until `deadline`; the rest stays in the spool.
@@ -172,16 +187,20 @@ impl Backlog {
         }
     }
 
-    /// Makes a batch of records. What cannot be decoded goes to the dead letters at once.
+    /// Makes a batch of records, of those events that are in memory or decoded. What cannot be decoded goes to the
+    /// dead letters at once.
     fn decode(&self, records: Vec<Record>, in_order: bool, now: Instant) -> (Batch, Vec<Record>) {
         let mut good: VecDeque<(Item, Record)> = VecDeque::with_capacity(records.len());
         let mut bad = Vec::new();
-        for record in records {
-            match canonical::decode(record.bytes()) {
+        let kept: Vec<Option<Arc<Event>>> = {
+            let mut inner = self.lock();
+            records.iter().map(|record| inner.recent.take(record.lane(), record.seq())).collect()
+        };
+        for (record, kept) in records.into_iter().zip(kept) {
+            match kept.map_or_else(|| canonical::decode(record.bytes()).map(Arc::new), Ok) {
                 Ok(event) => {
                     let bytes = weigh(&event);
-                    let item = Item { event: Arc::new(event), lane: record.lane(), bytes, queued_at: now };
-                    good.push_back((item, record));
+                    good.push_back((Item { event, lane: record.lane(), bytes, queued_at: now }, record));
                 }
                 Err(error) => bad.push((record, error.to_string())),
             }
@@ -207,8 +226,7 @@ impl Backlog {
         let oldest_ms = flight.records.iter().map(|record| record.time_ns() / 1_000_000).min();
         let is_backlog = oldest_ms.is_some_and(|oldest| unix_ms() - oldest > BACKLOG_AGE_MS);
         if is_backlog && self.replay_events_per_s > 0 {
-            let telemetry =
-                flight.records.iter().filter(|record| record.lane() == crate::Lane::Telemetry).count();
+            let telemetry = flight.records.iter().filter(|record| record.lane() == Lane::Telemetry).count();
             let events = u64::try_from(telemetry).unwrap_or(u64::MAX);
             let micros = events.saturating_mul(1_000_000) / self.replay_events_per_s;
             inner.held_until = Some(now + Duration::from_micros(micros));

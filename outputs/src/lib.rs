@@ -17,7 +17,8 @@
 //! read: `accepted = delivered + queued + in_flight + dropped{lane, reason}`.
 //!
 //! With a spool ([`Outputs::start_spooled`]) the events of all sinks but stdout wait on disk instead of in
-//! memory, with a cursor per sink behind the same take-and-settle calls: see [`spool`]. Retry is per batch;
+//! memory, with a cursor per sink behind the same take-and-settle calls: see [`spool`]. What is still in memory when
+//! a sink asks for it is not decoded again. Retry is per batch;
 //! network sinks bring their own pause in [`SendFailure::retry_after`].
 //!
 //! # What can go wrong
@@ -49,6 +50,7 @@ pub mod net;
 pub mod otlp;
 mod outputs;
 mod queue;
+mod recent;
 mod sink;
 mod slot;
 pub mod spool;

@@ -235,7 +235,15 @@ impl Outputs {
             if let Err(error) = canonical::encode(event, &mut record) {
                 tracing::error!(%error, "an event cannot be stored");
             }
-            let _ = spool.append(lane, spooled, event.time_ns, event.id, &record);
+            if let Ok(seq) = spool.append(lane, spooled, event.time_ns, event.id, &record) {
+                for sink in &self.sinks {
+                    if let Line::Spool(backlog) = &sink.line
+                        && spooled.has(backlog.set)
+                    {
+                        backlog.keep(lane, seq, event);
+                    }
+                }
+            }
         }
     }
 

@@ -93,6 +93,11 @@ impl SinkSet {
         self.0 == 0
     }
 
+    /// True when all sinks of `other` are in it.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Sinks that are in either set.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

@@ -2,6 +2,7 @@
 
 use crate::common::{alert, recorded, status, telemetry, wait};
 use crate::tools::{Door, GRACE, Seen, append, config, names, now, quick, until};
+use hostward_event::Event;
 use hostward_outputs::config::{Config, FileConfig};
 use hostward_outputs::spool::{OpenFailure, Spool, SpoolConfig};
 use hostward_outputs::{
@@ -262,6 +263,72 @@ fn the_next_batch_is_made_ready_meanwhile_and_neither_an_alert_nor_a_failure_wai
     let end = wait(&outputs, "all", |status| status.delivered == 3 * size + 2);
     assert_eq!((end.queued, end.in_flight, end.dropped_events(), end.dlq), (0, 0, 0, 0));
     assert_eq!(batches().split_off(3).concat(), telemetry_of(size + 2, 3 * size + 1), "in order, each once");
+}
+
+/// Says which events it was given: where each lies in memory, and what it is.
+struct Witness {
+    answers: tokio::sync::mpsc::UnboundedReceiver<bool>,
+    given: Arc<Mutex<Vec<(usize, Event)>>>,
+}
+
+impl Sink for Witness {
+    async fn send(&mut self, batch: &Batch) -> Result<Ack, SendFailure> {
+        let given = batch.events().map(|event| (std::ptr::from_ref(event).addr(), event.clone()));
+        self.given.lock().unwrap().extend(given);
+        if self.answers.recv().await == Some(true) {
+            return Ok(Ack::All);
+        }
+        let failure = SendFailure::new(FailureKind::Passing, "busy".to_owned());
+        Err(SendFailure { retry_after: Duration::from_millis(5), ..failure })
+    }
+}
+
+#[test]
+fn a_sink_that_keeps_up_is_given_the_event_itself_and_one_that_fails_an_equal_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (answer, answers) = tokio::sync::mpsc::unbounded_channel();
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let copy = Arc::clone(&given);
+    let outputs = start(dir.path(), move || Witness { answers, given: copy });
+    let nth = |index: usize| {
+        until("an event", || {
+            let given: std::sync::MutexGuard<'_, Vec<(usize, Event)>> = given.lock().unwrap();
+            given.get(index).cloned()
+        })
+    };
+    let is = |given: &(usize, Event), event: &Arc<Event>| given.0 == std::ptr::from_ref(&**event).addr();
+    // One may be read before the thread that pushes it comes to keep it, on a busy machine.
+    let mut sequence = 0;
+    let itself = (0..100).any(|index| {
+        sequence += 1;
+        let event = now(if index % 2 == 0 { alert(sequence) } else { telemetry(sequence) });
+        outputs.push(&event);
+        let given = nth(index);
+        answer.send(true).unwrap();
+        is(&given, &event)
+    });
+    assert!(itself, "{sequence} events were all made again");
+
+    // One is tried again, and another comes while the destination fails.
+    let before = usize::try_from(sequence).unwrap();
+    let events = [telemetry(sequence + 1), telemetry(sequence + 2)].map(now);
+    outputs.push(&events[0]);
+    nth(before);
+    answer.send(false).unwrap();
+    let again = nth(before + 1);
+    outputs.push(&events[1]);
+    answer.send(false).unwrap();
+    (0..10).for_each(|_| answer.send(true).unwrap());
+    wait(&outputs, "all", |status| status.delivered == sequence + 2);
+    let last = given.lock().unwrap().last().cloned().unwrap();
+    assert!(!is(&last, &events[1]), "an event was kept for a sink that fails");
+    // What an event does not use of the host's names stays behind.
+    let ecs = |event: &Event| {
+        let mut out = Vec::new();
+        hostward_event::encode::ecs(event, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!([ecs(&again.1), ecs(&last.1)], [ecs(&events[0]), ecs(&events[1])]);
 }
 
 struct Dying;
