@@ -102,13 +102,14 @@ impl Backlog {
         self.filtered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The spool has this event for the sink under this number. A sink that fails reads it from there.
-    pub(crate) fn keep(&self, lane: Lane, seq: u64, event: &Arc<Event>) {
+    /// The spool has this event for the sink under this number, as a record of so many bytes. A sink that fails reads it
+    /// from there.
+    pub(crate) fn keep(&self, lane: Lane, seq: u64, event: &Arc<Event>, bytes: usize) {
         let mut inner = self.lock();
         if inner.condition.failing || inner.condition.done {
             inner.recent.clear();
         } else {
-            inner.recent.keep(lane, seq, event);
+            inner.recent.keep(lane, seq, event, bytes);
         }
     }
 

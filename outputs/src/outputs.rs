@@ -240,7 +240,7 @@ impl Outputs {
                     if let Line::Spool(backlog) = &sink.line
                         && spooled.has(backlog.set)
                     {
-                        backlog.keep(lane, seq, event);
+                        backlog.keep(lane, seq, event, record.len());
                     }
                 }
             }

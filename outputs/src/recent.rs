@@ -5,18 +5,18 @@
 //! until the sink asks for it. What is not here is read from its record: the spool alone says what waits.
 
 use crate::ledger::Lane;
-use crate::weight::weigh;
 use hostward_event::Event;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Memory of the events that one sink keeps at most, as [`weigh`] estimates it. Sinks share the events.
-const MAX_BYTES: u64 = 4 << 20;
+/// What the records of the events that one sink keeps take on disk at most: with its process, which other events may share,
+/// an event takes about as much in memory. Sinks share the events.
+const MAX_BYTES: usize = 4 << 20;
 
 struct Kept {
     seq: u64,
     event: Arc<Event>,
-    bytes: u64,
+    bytes: usize,
 }
 
 /// See the module.
@@ -24,7 +24,7 @@ struct Kept {
 pub(crate) struct Recent {
     alerts: VecDeque<Kept>,
     telemetry: VecDeque<Kept>,
-    bytes: u64,
+    bytes: usize,
 }
 
 impl Recent {
@@ -35,9 +35,9 @@ impl Recent {
         }
     }
 
-    /// Keeps an event that the spool has under this number, if there is room. The oldest stay: they are asked for first.
-    pub(crate) fn keep(&mut self, lane: Lane, seq: u64, event: &Arc<Event>) {
-        let bytes = weigh(event);
+    /// Keeps an event that the spool has under this number, with a record of so many bytes, if there is room. The oldest
+    /// stay: they are asked for first.
+    pub(crate) fn keep(&mut self, lane: Lane, seq: u64, event: &Arc<Event>, bytes: usize) {
         if self.bytes + bytes <= MAX_BYTES {
             self.bytes += bytes;
             self.lane(lane).push_back(Kept { seq, event: Arc::clone(event), bytes });
@@ -80,9 +80,9 @@ mod tests {
     fn each_is_given_once_and_what_was_passed_over_goes() {
         let (mut recent, events) = (Recent::default(), [event(1), event(2), event(3), event(4)]);
         for (seq, event) in (1..).zip(&events) {
-            recent.keep(Lane::Telemetry, seq, event);
+            recent.keep(Lane::Telemetry, seq, event, 4_000);
         }
-        recent.keep(Lane::Alert, 1, &events[3]);
+        recent.keep(Lane::Alert, 1, &events[3], 4_000);
         assert!(recent.take(Lane::Telemetry, 2).is_some_and(|event| Arc::ptr_eq(&event, &events[1])));
         assert!(recent.take(Lane::Telemetry, 1).is_none() && recent.take(Lane::Telemetry, 2).is_none());
         assert!(recent.take(Lane::Alert, 1).is_some_and(|event| Arc::ptr_eq(&event, &events[3])));
@@ -94,14 +94,14 @@ mod tests {
     #[test]
     fn without_room_the_oldest_stay() {
         let (mut recent, one) = (Recent::default(), event(1));
-        let room = MAX_BYTES / weigh(&one);
+        let room = 1_000;
         for seq in 1..=room + 10 {
-            recent.keep(Lane::Telemetry, seq, &one);
+            recent.keep(Lane::Telemetry, seq, &one, MAX_BYTES / 1_000);
         }
         assert!(recent.bytes <= MAX_BYTES);
         assert!((1..=room).all(|seq| recent.take(Lane::Telemetry, seq).is_some()));
         assert!(recent.take(Lane::Telemetry, room + 1).is_none());
-        recent.keep(Lane::Telemetry, room + 11, &one);
+        recent.keep(Lane::Telemetry, room + 11, &one, MAX_BYTES / 1_000);
         assert!(recent.take(Lane::Telemetry, room + 11).is_some(), "there is room again");
     }
 }

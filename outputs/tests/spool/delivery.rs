@@ -246,6 +246,9 @@ fn the_next_batch_is_made_ready_meanwhile_and_neither_an_alert_nor_a_failure_wai
     wait(&outputs, "the first flies", |status| status.in_flight == 1);
     (2..=3 * size + 1).for_each(|sequence| outputs.push(&now(telemetry(sequence))));
     wait(&outputs, "all are there", |status| status.queued == 3 * size);
+    // What the lane's writer still has cannot be made ready.
+    let spool = Arc::clone(outputs.spool().unwrap());
+    until("all are written", || (spool.durable_seq(Lane::Telemetry) == 3 * size + 2).then_some(()));
     answer.send(true).unwrap();
     wait(&outputs, "one flies and one is ready", |status| status.in_flight == 2 * size);
     outputs.push(&now(alert(9_000)));
