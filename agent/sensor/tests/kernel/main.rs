@@ -16,6 +16,7 @@ mod network;
 mod paths;
 mod persist;
 mod persist_calls;
+mod persist_takeover;
 mod plans;
 mod process;
 mod programs;
@@ -37,6 +38,7 @@ fn child() {
         network::child(&task);
         paths::child(&task);
         persist_calls::child(&task);
+        persist_takeover::child(&task);
         plans::child(&task);
         process::child(&task);
         uring::child(&task);
