@@ -28,7 +28,8 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     persist_takeover::what_is_done_again_and_again_is_told_as_often_while_programs_are_taken_over'
 case $(uname -r) in
 6.1.* | 6.12.*) tests="$tests
-    persist_takeover::of_a_connection_that_stood_before_programs_are_taken_over_all_is_known" ;;
+    persist_takeover::of_a_connection_that_stood_before_programs_are_taken_over_all_is_known
+    persist_kinds::dns_signals_written_files_and_io_uring_are_told_that_nobody_read" ;;
 esac
 case $(uname -r) in
 6.1.*) tests="$tests

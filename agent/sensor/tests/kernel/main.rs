@@ -16,6 +16,7 @@ mod network;
 mod paths;
 mod persist;
 mod persist_calls;
+mod persist_kinds;
 mod persist_takeover;
 mod plans;
 mod process;
@@ -38,6 +39,7 @@ fn child() {
         network::child(&task);
         paths::child(&task);
         persist_calls::child(&task);
+        persist_kinds::child(&task);
         persist_takeover::child(&task);
         plans::child(&task);
         process::child(&task);
