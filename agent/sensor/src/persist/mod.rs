@@ -28,6 +28,11 @@
 //! - *A set of which a part is gone*: it is made anew, and that what it held is lost is said.
 //! - *The agent is killed*: what it had read and not yet handed over is a gap. What waited for its container or program,
 //!   and what an output had in memory, is lost without a number; that the agent did not stop in order is said.
+//! - *The kernel refuses all new programs*: the agent ends, and the old ones stay as they are.
+//! - *The kernel refuses a new program*: the old one goes all the same, and health says what is not seen. Left attached it
+//!   would kill by lists that are in force no more, and that the operator may just have emptied; its maps may be of a
+//!   version that this build cannot change. Nobody would read its ring, and the next agent would tell late what it took
+//!   for the deeds of an hour without an agent.
 //! - *A first send of UDP* may be told again by new programs: those notes decide whether anything is told, and an event that
 //!   the one set has noted and the other one's last look at the ring has missed would be lost.
 //! - *The agent is killed while it takes a set over*: what it had read of the rings is lost without a number.

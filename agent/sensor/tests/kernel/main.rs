@@ -38,6 +38,7 @@ fn child() {
         ignored::child_does(&task);
         network::child(&task);
         paths::child(&task);
+        persist::child(&task);
         persist_calls::child(&task);
         persist_kinds::child(&task);
         persist_takeover::child(&task);
