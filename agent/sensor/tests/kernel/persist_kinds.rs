@@ -50,6 +50,10 @@ fn deeds(place: &Path, server: SocketAddr) {
     fs::write(&written, "12345").unwrap();
     ask(server);
     let mut target = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+    // It goes on with us before it has the name of its program.
+    while fs::read_to_string(format!("/proc/{}/comm", target.id())).unwrap() != "sleep\n" {
+        std::thread::yield_now();
+    }
     target.kill().unwrap();
     target.wait().unwrap();
     // The harness has begun a line.
