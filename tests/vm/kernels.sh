@@ -24,7 +24,13 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     ia32::calls_of_i386_are_told_as_the_machines_own
     ignored::an_ignored_program_is_not_told_but_its_start_and_end_are
     closes::a_written_file_is_told_once_by_its_last_close
-    persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached'
+    persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached
+    persist_takeover::what_is_done_again_and_again_is_told_as_often_while_programs_are_taken_over'
+case $(uname -r) in
+6.1.* | 6.12.*) tests="$tests
+    persist_takeover::of_a_connection_that_stood_before_programs_are_taken_over_all_is_known
+    persist_kinds::dns_signals_written_files_and_io_uring_are_told_that_nobody_read" ;;
+esac
 case $(uname -r) in
 6.1.*) tests="$tests
     ignored::ignored_connects_are_those_that_went_out closes::ignored_closes_are_counted

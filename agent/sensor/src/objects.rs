@@ -73,6 +73,15 @@ impl Object {
         }
     }
 
+    /// Its maps that the same programs with other settings share when they come while these are attached. Either may
+    /// change or remove what the other has noted there, and what both tell of it is told once.
+    pub(crate) const fn notes(self) -> &'static [&'static str] {
+        match self {
+            Net => &["ASKERS", "CONNECTIONS"],
+            Base | Sys | Lean => &[],
+        }
+    }
+
     /// Its maps that are pinned with its programs: all but the constants.
     pub(crate) const fn maps(self) -> &'static [&'static str] {
         match self {

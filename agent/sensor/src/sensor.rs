@@ -157,11 +157,12 @@ impl Sensor {
         sensor.attach_lean(plan.kinds, Some(&btf));
         drop(btf);
         memory::give_back();
+        // Who sees nothing ends: what is pinned goes on then as ever while no agent runs.
+        sensor.report()?;
         // Only once all that takes its place is attached.
         sensor.persist.take_over(attached_ns);
         let maps: u64 = sensor.objects().map(|loaded| budget::of(&loaded.object)).sum();
         sensor.kernel_bytes = maps + sensor.persist.kernel_bytes();
-        sensor.report()?;
         Ok(sensor)
     }
 

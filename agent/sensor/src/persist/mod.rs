@@ -14,7 +14,9 @@
 //! that the next agent has yet to see. [`marks`] tells it up to which number the agent before it came.
 //!
 //! Any other set is taken over ([`takeover`]): the new programs are attached first, the old ones detached then, their
-//! rings read, and what both told left out ([`overlap`]). Blocks of `sensor.ignore` are settings in this sense.
+//! rings read, and what both told left out ([`overlap`]). Blocks of `sensor.ignore` are settings in this sense. If the
+//! programs are the same but for settings, they share the notes of whose a connection or a question is and since when
+//! ([`Object::notes`]): that is known at the beginning alone.
 //!
 //! What a ring kept is told in the order of time with what the others kept: see [`crate::rings`].
 //!
@@ -26,7 +28,13 @@
 //! - *A set of which a part is gone*: it is made anew, and that what it held is lost is said.
 //! - *The agent is killed*: what it had read and not yet handed over is a gap. What waited for its container or program,
 //!   and what an output had in memory, is lost without a number; that the agent did not stop in order is said.
-//! - *A connection ends while a set is taken over*: its end was once seen to be told by both generations, on a busy machine.
+//! - *The kernel refuses all new programs*: the agent ends, and the old ones stay as they are.
+//! - *The kernel refuses a new program*: the old one goes all the same, and health says what is not seen. Left attached it
+//!   would kill by lists that are in force no more, and that the operator may just have emptied; its maps may be of a
+//!   version that this build cannot change. Nobody would read its ring, and the next agent would tell late what it took
+//!   for the deeds of an hour without an agent.
+//! - *A first send of UDP* may be told again by new programs: those notes decide whether anything is told, and an event that
+//!   the one set has noted and the other one's last look at the ring has missed would be lost.
 //! - *The agent is killed while it takes a set over*: what it had read of the rings is lost without a number.
 //! - *A long gap*: a ring has a ceiling. What does not fit is counted by the programs, and a gap.
 //! - *A process has the number of an agent that is gone*: it is told as any other, as programs know the agent by its
@@ -118,9 +126,8 @@ impl Persist {
             "{:?} {:?} {rings:?} {cpus} {} {:?}",
             layout.offsets, layout.settings, config.trampolines, config.ignore
         );
-        let mut parts: Vec<&[u8]> = LASTING.into_iter().map(Object::bytes).collect();
-        parts.push(settings.as_bytes());
-        match prepare(pins.set(&pins::name(&parts)), cpus, &mut self.inherited) {
+        let name = pins::name(&LASTING.map(Object::bytes), &settings);
+        match prepare(pins.set(&name), cpus, &mut self.inherited) {
             Ok(own) => self.own = Some(own),
             Err(why) => self.why_not.push(why),
         }
@@ -133,8 +140,12 @@ impl Persist {
 
     /// What of this object is, or is to be, pinned.
     pub(crate) fn pinned(&self, of: Object) -> Pinned {
-        let Some(own) = &self.own else { return Pinned::default() };
-        Pinned::new(own.set.clone(), of, own.set.has(of))
+        let (Some(own), Some(pins)) = (&self.own, &self.pins) else { return Pinned::default() };
+        let found = own.set.has(of);
+        if !found {
+            pins.others(Some(&own.set)).iter().for_each(|other| own.set.share(of, other));
+        }
+        Pinned::new(own.set.clone(), of, found)
     }
 
     /// Does not pin this object after all.

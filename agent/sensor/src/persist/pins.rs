@@ -1,11 +1,13 @@
 //! The directory of pins: who may use it, what lies in it, how it goes away.
 //!
-//! One directory per set of programs and maps that belong together, `FORMAT-ABI-HASH`: two agents whose names agree have
-//! the same programs with the same settings, so the later one goes on with those of the earlier. Names of a BPF file
-//! system have no dots.
+//! One directory per set of programs and maps that belong together, `FORMAT-ABI-PROGRAMS-SETTINGS`: two agents whose
+//! names agree have the same programs with the same settings, so the later one goes on with those of the earlier; where
+//! the programs alone agree, it takes their notes. Names of a BPF file system have no dots.
 
+use crate::error::chain;
 use crate::objects::LASTING;
 use crate::rungs::Object;
+use aya::maps::MapData;
 use hostward_abi::VERSION;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, statfs};
 use std::io;
@@ -17,7 +19,7 @@ use thiserror::Error;
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
 /// Raised when the names or meanings of what is pinned change.
-const FORMAT: &str = "set2";
+const FORMAT: &str = "set3";
 
 /// Why pins cannot be used.
 #[derive(Debug, Error)]
@@ -116,14 +118,15 @@ pub(super) fn sets(root: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-/// The name of the set whose programs and settings `parts` are.
-pub(super) fn name(parts: &[&[u8]]) -> String {
+/// The name of the set of these programs with these settings.
+pub(super) fn name(programs: &[&[u8]], settings: &str) -> String {
     // FNV-1a: it tells builds apart, and nobody but root can name a set.
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in parts.iter().copied().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{FORMAT}-{VERSION}-{hash:016x}")
+    let hash = |parts: &[&[u8]]| {
+        parts.iter().copied().flatten().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    };
+    format!("{FORMAT}-{VERSION}-{:016x}-{:016x}", hash(programs), hash(&[settings.as_bytes()]))
 }
 
 /// Programs, links and maps that belong together.
@@ -156,6 +159,27 @@ impl Set {
         name.starts_with(&format!("{FORMAT}-{VERSION}-"))
     }
 
+    /// Its programs are those of `other`, with whatever settings.
+    fn is_kin(&self, other: &Self) -> bool {
+        let programs = |set: &Self| Some(set.dir.file_name()?.to_str()?.rsplit_once('-')?.0.to_owned());
+        self.is_readable() && programs(self) == programs(other)
+    }
+
+    /// Shares the notes of `other`, if they mean the same: what its programs know of an object's connections.
+    pub(super) fn share(&self, of: Object, other: &Self) {
+        for name in of.notes().iter().filter(|_| self.is_kin(other)) {
+            let (theirs, ours) = (other.map(of, name), self.map(of, name));
+            // One that could not be loaded has left nothing.
+            if !theirs.exists() || ours.exists() {
+                continue;
+            }
+            let shared = MapData::from_pin(&theirs).map_err(|why| chain(&why));
+            if let Err(why) = shared.and_then(|map| map.pin(&ours).map_err(|why| chain(&why))) {
+                tracing::warn!(map = %theirs.display(), why, "what an agent before has noted is not known");
+            }
+        }
+    }
+
     /// It has the maps of this object.
     pub(super) fn has(&self, of: Object) -> bool {
         of.maps().iter().all(|map| self.map(of, map).exists())
@@ -178,7 +202,12 @@ impl Set {
         self.begins("link-").into_iter().map(|(_, at)| at)
     }
 
-    /// The same of one object.
+    /// Its programs.
+    pub(super) fn all_programs(&self) -> impl Iterator<Item = PathBuf> {
+        self.begins("program-").into_iter().map(|(_, at)| at)
+    }
+
+    /// What of one object keeps programs attached.
     pub(super) fn links(&self, of: Object) -> impl Iterator<Item = PathBuf> {
         self.begins(&format!("link-{}-", of.name())).into_iter().map(|(_, at)| at)
     }
@@ -216,13 +245,16 @@ mod tests {
 
     #[test]
     fn sets_are_told_apart_by_what_they_are_made_of() {
-        let one = name(&[b"object", b"settings"]);
-        assert_eq!(one, name(&[b"object", b"settings"]));
-        assert_ne!(one, name(&[b"object", b"settingz"]));
+        let set = |name: &str| Set { dir: Path::new("/x").join(name) };
+        let one = name(&[b"object"], "settings");
+        assert_eq!(one, name(&[b"object"], "settings"));
         assert!(!one.contains('.'), "a BPF file system takes no dots: {one}");
-        assert!(Set { dir: Path::new("/x").join(&one) }.is_readable());
+        assert!(set(&one).is_readable());
         let older = one.replacen(&format!("-{VERSION}-"), &format!("-{}-", VERSION - 1), 1);
-        assert!(!Set { dir: Path::new("/x").join(older) }.is_readable());
+        assert!(!set(&older).is_readable() && !set(&older).is_kin(&set(&older)));
+        let (other, newer) = (name(&[b"object"], "settingz"), name(&[b"objecu"], "settings"));
+        assert!(one != other && set(&one).is_kin(&set(&other)));
+        assert!(one != newer && !set(&one).is_kin(&set(&newer)));
     }
 
     #[test]

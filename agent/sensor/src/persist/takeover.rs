@@ -2,6 +2,9 @@
 //!
 //! Their links go first, then their rings are read to their ends, then the rest goes. What this build cannot understand is
 //! said in a sentence, as no number can be told of it.
+//!
+//! The kernel lets a link go some time after its file: not before all are done that may still see the file. Until then
+//! its program goes on, and what it tells must not come after the last look at its ring: see [`gone`].
 
 use super::marks::{Marks, Past};
 use super::pins::Set;
@@ -11,9 +14,18 @@ use crate::reader::{Drained, RingReader};
 use crate::ring::Ring;
 use crate::rungs::Object;
 use aya::maps::MapData;
-use aya::programs::links::PinnedLink;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::loaded_programs;
 use hostward_event::fact::Input;
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long links may take to go; generous, a busy machine needs tens of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks.
+const NAP: Duration = Duration::from_millis(10);
 
 /// What was taken over.
 #[derive(Debug, Default)]
@@ -27,28 +39,57 @@ pub(super) struct Taken {
 
 /// Detaches, reads and removes `set`.
 pub(super) fn take(set: &Set) -> Taken {
-    for path in set.all_links() {
-        // The last descriptor detaches at once; a file that is removed does so some time later.
-        let link = PinnedLink::from_pin(&path);
-        if let Err(why) = std::fs::remove_file(&path) {
-            tracing::warn!(pin = %path.display(), %why, "a pin cannot be removed");
-        }
-        drop(link);
-    }
-    crate::load::settle();
+    let programs = detach(set);
     let mut taken = Taken::default();
     let dir = set.dir.display();
     if !set.is_readable() {
         taken.trouble = Some(format!(
             "{dir} was of a version with other records: what it collected cannot be read and is lost"
         ));
-    } else if let Err(why) = read(set, &mut taken) {
-        taken.trouble = Some(format!("{dir}: what it collected cannot be read and is lost: {why}"));
+    } else {
+        gone(&programs);
+        if let Err(why) = read(set, &mut taken) {
+            taken.trouble = Some(format!("{dir}: what it collected cannot be read and is lost: {why}"));
+        }
     }
     if let Err(why) = set.remove() {
         taken.trouble = Some(format!("{dir} cannot be removed: {why}; remove it by hand (rm -r {dir})"));
     }
     taken
+}
+
+/// Removes what keeps programs attached, and loaded. Gives the kernel's numbers of those that were attached.
+fn detach(set: &Set) -> BTreeSet<u32> {
+    let mut programs = BTreeSet::new();
+    for path in set.all_links() {
+        let link = PinnedLink::from_pin(&path).map(FdLink::from);
+        programs.extend(link.ok().and_then(|link| link.info().ok()).map(|link| link.program_id()));
+        remove(&path);
+    }
+    set.all_programs().for_each(|path| remove(&path));
+    programs
+}
+
+fn remove(pin: &Path) {
+    if let Err(why) = std::fs::remove_file(pin) {
+        tracing::warn!(pin = %pin.display(), %why, "a pin cannot be removed");
+    }
+}
+
+/// Waits until these programs run no more. A link gives its program back once it has detached it, so there is none of
+/// this number then.
+fn gone(programs: &BTreeSet<u32>) {
+    let until = Instant::now() + PATIENCE;
+    while loaded_programs().flatten().any(|program| programs.contains(&program.id())) {
+        if Instant::now() >= until {
+            tracing::warn!(
+                "programs of an agent before are still there; what they tell from now on is not read"
+            );
+            break;
+        }
+        std::thread::sleep(NAP);
+    }
+    crate::load::settle();
 }
 
 fn read(set: &Set, taken: &mut Taken) -> Result<(), String> {

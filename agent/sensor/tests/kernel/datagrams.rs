@@ -72,17 +72,17 @@ fn a_process_sends_to_an_address_for_the_first_time_once() {
 
 const QUESTION: &[u8] = b"\xbe\xef\x01\0\0\x01\0\0\0\0\0\0\x03www\x08HostWard\x04test\0\0\x01\0\x01";
 
-fn ask(address: SocketAddr) {
+pub(crate) fn ask(address: SocketAddr) {
     let socket = UdpSocket::bind((address.ip(), 0)).unwrap();
     socket.send_to(QUESTION, address).unwrap();
     socket.recv_from(&mut [0; 512]).unwrap();
 }
 
-/// Answers two questions on `socket` with an address, by an alias.
-fn serve(socket: UdpSocket) -> JoinHandle<()> {
+/// Answers so many questions on `socket` with an address, by an alias.
+pub(crate) fn serve(socket: UdpSocket, questions: usize) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
-        for _ in 0..2 {
+        for _ in 0..questions {
             let (count, from) = socket.recv_from(&mut buffer).unwrap();
             let mut answer = buffer[..count].to_vec();
             (answer[2], answer[3], answer[7]) = (0x81, 0x80, 2);
@@ -96,7 +96,7 @@ fn serve(socket: UdpSocket) -> JoinHandle<()> {
 }
 
 /// Port 53 of an address of loopback that is most likely nobody's.
-fn server_address() -> String {
+pub(crate) fn server_address() -> String {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     format!("{}:53", Ipv4Addr::new(127, 53, high, low))
 }
@@ -109,7 +109,7 @@ fn a_question_and_its_answer_are_the_askers() {
     let watch = watching(&[EventKind::DnsQuestion, EventKind::DnsAnswer]);
     for server in bound([&server_address(), "[::1]:53"]) {
         let address = server.local_addr().unwrap();
-        let server = serve(server);
+        let server = serve(server, 2);
         // The sensor's own process is not told, and neither is what it is answered.
         ask(address);
         let pid = child_with(address, "asks");

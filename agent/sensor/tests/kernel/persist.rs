@@ -1,11 +1,12 @@
 //! Programs that outlive the agent: what they do and keep meanwhile, and how the next one goes on.
-use crate::common::{can_observe, config, has_trampolines};
+use crate::common::{argument, can_observe, config, has_trampolines};
 use hostward_event::fact::Input;
 use hostward_event::plan::{KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::{RawBody, RawEvent};
 use hostward_event::{EventKind, KindSet, Text};
 use hostward_sensor::{Config, Drained, Inherited, Marks, Rings, Sensor, pinned_at};
-use std::collections::BTreeMap;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -409,6 +410,54 @@ fn a_second_agent_and_a_look_leave_pins_alone() {
     let unpinned = Sensor::load(&nowhere, &KernelPlan::default()).unwrap();
     assert!(unpinned.unpinned().unwrap().contains("mount -t bpf"), "{:?}", unpinned.unpinned());
     assert!(!Path::new("/tmp/hw-persist-nowhere").exists());
+}
+
+/// What children of these tests do.
+pub(crate) fn child(task: &str) {
+    if task == "persist_refused" {
+        refused(&argument(0));
+    }
+}
+
+/// An agent that may have so few files that the kernel gives it neither maps nor programs.
+fn refused(pins: &Path) {
+    let larger = Some(1 << 21);
+    let config =
+        Config { persist: true, persist_dir: pins.to_owned(), process_ring_bytes: larger, ..config() };
+    let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let few = Rlimit { current: Some(open + 5), maximum: Some(open + 5) };
+    setrlimit(Resource::Nofile, few).unwrap();
+    let why = Sensor::load(&config, &KernelPlan::default()).map(drop).unwrap_err();
+    // The harness has begun a line.
+    println!("\nrefused: {why}");
+}
+
+#[test]
+fn an_agent_that_sees_nothing_leaves_the_programs_of_the_one_before() {
+    if !can_observe("an_agent_that_sees_nothing_leaves_the_programs_of_the_one_before") {
+        return;
+    }
+    let (bpffs, directory) = (Bpffs::new(), tempfile::tempdir().unwrap());
+    let evil = evil(directory.path());
+    let plan = killing(&evil);
+    drop(Agent::new(&bpffs.config(), &plan));
+    let links = |set: &Path| {
+        let files = fs::read_dir(set).unwrap().map(|entry| entry.unwrap().file_name());
+        files.filter(|name| name.as_bytes().starts_with(b"link-")).collect::<BTreeSet<_>>()
+    };
+    let (set, before) = (bpffs.set(), links(&bpffs.set()));
+    let (_, said) = crate::common::run(crate::common::child("persist_refused", &[&bpffs.pins()]));
+    let why = said.lines().find_map(|line| line.strip_prefix("refused: ")).unwrap();
+    assert!(why.contains("sched_process_exec"), "{why}");
+    assert_eq!(links(&set), before);
+    assert_eq!(run(&evil).1, Some(9), "who sees nothing lets live what the old programs kill");
+    let pids = trues(2);
+
+    let mut next = Agent::new(&bpffs.config(), &plan);
+    assert_eq!(bpffs.set(), set);
+    assert!(next.inherited.goes_on && next.inherited.troubles.is_empty(), "{:?}", next.inherited);
+    next.drained();
+    whole(&pids, &next.stop());
 }
 
 /// Records of another version: what cannot be read is said, and goes.

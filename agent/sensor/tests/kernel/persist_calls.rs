@@ -1,7 +1,7 @@
 //! Opens, connects, other calls and what sockets do while no agent runs. An agent does not tell of itself, so all is done
 //! by children.
 use crate::common::{self, argument, can_observe};
-use crate::persist::{Agent, Bpffs, Raise, accounted, raw};
+use crate::persist::{Agent, Bpffs, accounted, raw};
 use hostward_event::fact::Input;
 use hostward_event::plan::{CallPlan, KernelPlan, OpenClass, OpenPlan};
 use hostward_event::raw::RawBody;
@@ -15,60 +15,80 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::process::{Child, Command};
 use std::{fs, io};
 
 const WATCHED: &str = "hw-persist-watched";
 
 /// A folder that is watched, with a file in it, and a server.
-struct Place {
-    dir: tempfile::TempDir,
-    server: TcpListener,
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+    server: Child,
+    pub(crate) port: u16,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(WATCHED)).unwrap();
-        let place = Self { dir, server: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap() };
+        let mut server = common::child("persist_server", &[]);
+        let port = line_of(&mut server, "port ").parse().unwrap();
+        let place = Self { dir, server, port };
         fs::write(place.file(), "").unwrap();
-        let server = place.server.try_clone().unwrap();
-        // Ends with the tests.
-        std::thread::spawn(move || server.incoming().for_each(drop));
         place
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join(WATCHED).join("file")
     }
 
-    fn plan(&self) -> KernelPlan {
+    pub(crate) fn plan(&self) -> KernelPlan {
         use EventKind::{Connect, ConnectionEnd, Mkdirat, Open, Ptrace, UdpSend};
-        let port = self.server.local_addr().unwrap().port();
-        plan_of(&[Open, Connect, Mkdirat, Ptrace, ConnectionEnd, UdpSend], port)
+        plan_of(&[Open, Connect, Mkdirat, Ptrace, ConnectionEnd, UdpSend], self.port)
     }
 
     /// What is planned, all of it, by a process that is gone then.
     fn deeds(&self) -> u32 {
-        let port = self.server.local_addr().unwrap().port().to_string();
+        let port = self.port.to_string();
         let (pid, _) = common::run(common::child("persist_deeds", &[&self.file(), Path::new(&port)]));
         pid
     }
 
-    fn many(&self, count: usize) -> Vec<u32> {
+    pub(crate) fn many(&self, count: usize) -> Vec<u32> {
         (0..count).map(|_| self.deeds()).collect()
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The rest of the first line of `child` that begins so.
+pub(crate) fn line_of(child: &mut Child, start: &str) -> String {
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+    let found = lines.into_iter().find_map(|line| line.strip_prefix(start).map(str::to_owned));
+    found.unwrap_or_else(|| panic!("the child did not say {start:?}"))
+}
+
+/// Not of this process: children that it makes meanwhile have what it has accepted until they are another program, and
+/// who closes a connection last ends it.
+fn serve() {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // The harness has begun a line.
+    println!("\nport {}", server.local_addr().unwrap().port());
+    server.incoming().for_each(drop);
+}
+
 /// With room for what tests beside this one do meanwhile, which is told as well.
-fn roomy(bpffs: &Bpffs) -> Config {
+pub(crate) fn roomy(bpffs: &Bpffs) -> Config {
     let room = Some(1 << 25);
     Config { process_ring_bytes: room, network_ring_bytes: room, ..bpffs.config() }
 }
 
-fn plan_of(kinds: &[EventKind], port: u16) -> KernelPlan {
+pub(crate) fn plan_of(kinds: &[EventKind], port: u16) -> KernelPlan {
     let named = CallPlan { named: true, ..CallPlan::default() };
     let both = OpenClass::READ.union(OpenClass::CALL);
     KernelPlan {
@@ -84,6 +104,7 @@ fn plan_of(kinds: &[EventKind], port: u16) -> KernelPlan {
 pub(crate) fn child(task: &str) {
     match task {
         "persist_deeds" => deeds(&argument(0), argument(1).to_str().unwrap().parse().unwrap()),
+        "persist_server" => serve(),
         "persist_reader" => read_for_ever(&argument(0), &argument(1)),
         _ => {}
     }
@@ -105,7 +126,7 @@ fn deeds(file: &Path, port: u16) {
 }
 
 #[expect(unsafe_code, reason = "calls as no library makes them")]
-fn call(number: libc::c_long, arguments: [usize; 4]) -> libc::c_long {
+pub(crate) fn call(number: libc::c_long, arguments: [usize; 4]) -> libc::c_long {
     let [a, b, c, d] = arguments;
     // SAFETY: addresses among the arguments are of strings that live.
     unsafe { libc::syscall(number, a, b, c, d) }
@@ -117,7 +138,7 @@ fn read_for_ever(pins: &Path, port: &Path) {
     let mut agent =
         Agent::new(&config, &plan_of(&[EventKind::Open], port.to_str().unwrap().parse().unwrap()));
     agent.sensor.limit(SampledClass::OpenRead, 1).unwrap();
-    println!("ready");
+    println!("\nready");
     io::stdout().flush().unwrap();
     loop {
         agent.poll();
@@ -126,7 +147,7 @@ fn read_for_ever(pins: &Path, port: &Path) {
 }
 
 /// By kind, how often it was told of this process.
-fn told(inputs: &[Input], pid: u32) -> BTreeMap<EventKind, usize> {
+pub(crate) fn told(inputs: &[Input], pid: u32) -> BTreeMap<EventKind, usize> {
     let mut all = BTreeMap::new();
     for event in raw(inputs).filter(|event| event.task.pid == pid) {
         *all.entry(event.kind()).or_default() += 1;
@@ -135,7 +156,7 @@ fn told(inputs: &[Input], pid: u32) -> BTreeMap<EventKind, usize> {
 }
 
 /// All that the process did is told once.
-fn whole(pids: &[u32], inputs: &[Input], kinds: &[EventKind]) {
+pub(crate) fn whole(pids: &[u32], inputs: &[Input], kinds: &[EventKind]) {
     let once = kinds.iter().chain(&[EventKind::Fork, EventKind::Exit]).map(|kind| (*kind, 1));
     // At its end it is another program.
     let expected: BTreeMap<_, _> = once.chain([(EventKind::Exec, 2)]).collect();
@@ -146,7 +167,7 @@ fn whole(pids: &[u32], inputs: &[Input], kinds: &[EventKind]) {
 }
 
 /// In the order of time, whatever ring it lay in.
-fn ordered(pids: &[u32], inputs: &[Input]) {
+pub(crate) fn ordered(pids: &[u32], inputs: &[Input]) {
     for pid in pids {
         let of: Vec<_> = raw(inputs).filter(|event| event.task.pid == *pid).collect();
         let times: Vec<u64> = of.iter().map(|event| event.source.boot_ns).collect();
@@ -160,7 +181,7 @@ fn ordered(pids: &[u32], inputs: &[Input]) {
 
 use EventKind::{Connect, ConnectionEnd, Mkdirat, Open, Ptrace, UdpSend, Unlinkat};
 
-const PLANNED: [EventKind; 6] = [Open, Connect, Mkdirat, Ptrace, ConnectionEnd, UdpSend];
+pub(crate) const PLANNED: [EventKind; 6] = [Open, Connect, Mkdirat, Ptrace, ConnectionEnd, UdpSend];
 
 #[test]
 fn opens_connects_calls_and_sockets_are_told_that_nobody_read() {
@@ -222,7 +243,7 @@ fn the_next_agent_brings_its_plan_and_what_both_want_stays_attached() {
     let old = links(&bpffs);
     let meanwhile = place.many(3);
 
-    let port = place.server.local_addr().unwrap().port();
+    let port = place.port;
     let wanted = [Open, Mkdirat, Unlinkat, UdpSend];
     let mut second = Agent::new(&roomy(&bpffs), &plan_of(&wanted, port));
     second.drained();
@@ -270,10 +291,9 @@ fn a_process_with_the_number_of_a_killed_agent_is_told() {
         return;
     }
     let (bpffs, place) = (Bpffs::new(), Place::new());
-    let port = place.server.local_addr().unwrap().port();
+    let port = place.port;
     let mut reader = common::child("persist_reader", &[&bpffs.pins(), Path::new(&port.to_string())]);
-    let lines = BufReader::new(reader.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert!(lines.into_iter().any(|line| line.ends_with("ready")), "the reader did not come up");
+    line_of(&mut reader, "ready");
     let pid = reader.id();
     reader.kill().unwrap();
     reader.wait().unwrap();
@@ -372,47 +392,6 @@ fn what_a_ring_has_no_room_for_is_counted() {
     for pid in &pids {
         assert_eq!(told(&all, *pid).get(&Ptrace), Some(&1), "process {pid}");
     }
-}
-
-/// Rings of other sizes, other blocks: other programs, which come before the old ones go.
-#[test]
-fn other_settings_take_calls_and_sockets_over_and_tell_each_once() {
-    if !can_observe("other_settings_take_calls_and_sockets_over_and_tell_each_once") {
-        return;
-    }
-    let (bpffs, place) = (Bpffs::new(), Place::new());
-    let kinds = [Open, Connect, Mkdirat, Ptrace, UdpSend];
-    let plan = plan_of(&kinds, place.server.local_addr().unwrap().port());
-    drop(Agent::new(&roomy(&bpffs), &plan));
-    let set = bpffs.set();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut pids = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                pids.extend(place.many(1));
-            }
-            pids
-        });
-        // Also when the test fails, or the load would go on for ever.
-        let ends = Raise(&stop);
-        std::thread::sleep(Duration::from_millis(200));
-        let ignore = hostward_sensor::Ignore { comm: vec!["hw-nobody".into()], ..Default::default() };
-        let other = Config { bulk_ring_bytes: Some(1 << 23), ignore: vec![ignore], ..roomy(&bpffs) };
-        let mut second = Agent::new(&other, &plan);
-        drop(ends);
-        let pids = load.join().unwrap();
-        assert_ne!(bpffs.set(), set, "the old set is gone, a new one is there");
-        let inherited = std::mem::take(&mut second.inherited);
-        assert!(inherited.killed && !inherited.goes_on && inherited.troubles.is_empty(), "{inherited:?}");
-        second.exit_of(*pids.last().unwrap());
-        println!("{} processes, {} events told by the old programs", pids.len(), inherited.inputs.len());
-        let mut all = inherited.inputs;
-        all.extend(second.stop());
-        let gaps: Vec<_> = all.iter().filter(|input| matches!(input, Input::Gap(_))).collect();
-        assert!(gaps.is_empty(), "{gaps:?}");
-        whole(&pids, &all, &kinds);
-    });
 }
 
 /// One that is not to outlive the agent leaves nothing.

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-const CWD: types::Fd = types::Fd(-100);
+pub(crate) const CWD: types::Fd = types::Fd(-100);
 
 /// All events of `pid` that came through io_uring.
 fn through_uring(watch: &Watch, pid: u32) -> Vec<RawEvent> {
@@ -111,7 +111,7 @@ fn what_is_done_through_io_uring_is_told_as_the_calls_that_do_the_same() {
 
 /// Hands in one request and waits for its end, if there is one.
 #[expect(unsafe_code, reason = "what a request points to has to live until its end")]
-fn submit(ring: &mut IoUring, request: Entry, waits: bool) {
+pub(crate) fn submit(ring: &mut IoUring, request: Entry, waits: bool) {
     // SAFETY: every pointer is of memory that lives until the child ends.
     unsafe { ring.submission().push(&request).unwrap() };
     ring.submit_and_wait(usize::from(waits)).unwrap();
