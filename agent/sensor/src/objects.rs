@@ -118,7 +118,9 @@ impl Object {
                 "URING",
                 "WRITTEN",
             ],
-            Net => &["AGENT", "ASKERS", "BUSY", "CONNECTIONS", "COUNTERS", "NETWORK", "PEERS", "SLOTS"],
+            Net => {
+                &["AGENT", "ASKERS", "BUSY", "CONNECTIONS", "COUNTERS", "NETWORK", "PEERS", "PLACES", "SLOTS"]
+            }
             Lean => &[],
         }
     }
