@@ -9,7 +9,6 @@
 //! Only what the kernel itself knows decides: paths of files that are open, addresses of sockets. A text in the memory
 //! of the caller, which another thread can change, never hides an event.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, PerCpuArray};
@@ -19,7 +18,7 @@ use hostward_abi::maps::{
 };
 use hostward_abi::record::SocketFacts;
 use hostward_ebpf::kernel::dentry::Location;
-use hostward_ebpf::kernel::{Current, cgroup, copy, cred, task};
+use hostward_ebpf::kernel::{Access, Current, cgroup, copy, cred, task};
 use hostward_ebpf::mem::{Slot, masked, slot_at};
 use hostward_ebpf::path::{ROUNDS, Step, Walk};
 use hostward_ebpf::{get, set};
@@ -211,11 +210,9 @@ pub extern "C" fn ignore_task(index: u32, table: u32, blocks: u32) -> u32 {
             left &= blocks | !spec.cgroup;
         }
         if left & spec.comm != 0 {
-            set!(*value, 0);
-            set!(*value.add(1), 0);
             // Rules know a process by the name of its main thread, operators by what `ps -L` shows as well.
             let named = if table == block_table::WANTED { task.group_leader::<Current>() } else { task };
-            bpf_probe_read_kernel_str(value.cast(), 16, named.comm().cast());
+            Current::comm(named, value);
             left &= found(slot, table, ignore_key::COMM, 16) | !spec.comm;
         }
         if left & spec.exe != 0 {

@@ -16,6 +16,15 @@ use hostward_abi::record::{Header, NAME_BYTES_MAX, TEXT_BYTES_MAX, header_flag};
 #[inline(always)]
 pub unsafe fn header<A: Access>(header: *mut Header, task: Task, kind: u8, seq: u64) -> cgroup::Cgroup {
     stamp(header, kind, seq);
+    owner::<A>(header, task)
+}
+
+/// The part of a header that is of the task. Gives the cgroup.
+///
+/// # Safety
+/// As [`header`]; `header` may be on the stack.
+#[inline(always)]
+pub unsafe fn owner<A: Access>(header: *mut Header, task: Task) -> cgroup::Cgroup {
     (*header).start_boot_ns = task.group_leader::<A>().start::<A>();
     (*header).pid = task.tgid::<A>();
     (*header).tid = task.pid::<A>();
@@ -26,10 +35,7 @@ pub unsafe fn header<A: Access>(header: *mut Header, task: Task, kind: u8, seq: 
     let cgroup = cgroup::of::<A>(task);
     (*header).cgroup_id = cgroup.id;
     (*header).flags = if cgroup.v1 { header_flag::CGROUP_V1 } else { 0 };
-    let comm = (&raw mut (*header).comm).cast::<u64>();
-    *comm = 0;
-    *comm.add(1) = 0;
-    A::comm(task, comm.cast());
+    A::comm(task, (&raw mut (*header).comm).cast());
     cgroup
 }
 

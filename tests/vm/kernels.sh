@@ -24,6 +24,7 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     ia32::calls_of_i386_are_told_as_the_machines_own
     ignored::an_ignored_program_is_not_told_but_its_start_and_end_are
     closes::a_written_file_is_told_once_by_its_last_close
+    network::a_connection_ends_with_its_bytes network::an_accepted_connection_is_the_servers
     persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached
     persist_takeover::what_is_done_again_and_again_is_told_as_often_while_programs_are_taken_over'
 case $(uname -r) in
@@ -36,7 +37,7 @@ case $(uname -r) in
     ignored::ignored_connects_are_those_that_went_out closes::ignored_closes_are_counted
     closes::closes_are_told_of_wanted_names_while_somebody_wants_them
     ignored::an_ignored_path_is_the_kernels_and_not_the_arguments
-    paths::names_are_looked_for_in_the_paths_that_the_kernel_used network::a_connection_ends_with_its_bytes
+    paths::names_are_looked_for_in_the_paths_that_the_kernel_used network::what_an_unseen_end_left_behind_is_nobody_elses
     datagrams::a_process_sends_to_an_address_for_the_first_time_once
     persist_calls::opens_connects_calls_and_sockets_are_told_that_nobody_read
     persist_calls::a_process_with_the_number_of_a_killed_agent_is_told

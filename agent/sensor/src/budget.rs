@@ -15,7 +15,7 @@ const POOLS: u64 = 2;
 const COUNTERS: u64 = 3;
 /// Tables that do not depend on the machine: connections, UDP peers and askers of DNS, requests of io_uring, resolved paths,
 /// names, kill lists.
-const FIXED_BYTES: u64 = 14 << 20;
+const FIXED_BYTES: u64 = 15 << 20;
 
 /// What all maps but the rings take.
 pub(crate) const fn without_rings(cpus: u64) -> u64 {

@@ -77,7 +77,7 @@ impl Object {
     /// change or remove what the other has noted there, and what both tell of it is told once.
     pub(crate) const fn notes(self) -> &'static [&'static str] {
         match self {
-            Net => &["ASKERS", "CONNECTIONS"],
+            Net => &["ASKERS", "CONNECTIONS", "PLACES"],
             Base | Sys | Lean => &[],
         }
     }
@@ -127,7 +127,9 @@ impl Object {
                 "URING",
                 "WRITTEN",
             ],
-            Net => &["AGENT", "ASKERS", "BUSY", "CONNECTIONS", "COUNTERS", "NETWORK", "PEERS", "SLOTS"],
+            Net => {
+                &["AGENT", "ASKERS", "BUSY", "CONNECTIONS", "COUNTERS", "NETWORK", "PEERS", "PLACES", "SLOTS"]
+            }
             Lean => &[],
         }
     }

@@ -17,6 +17,8 @@ use hostward_ebpf::kernel::Direct as Reads;
 mod connect;
 #[path = "../hooks/lean/connection.rs"]
 mod connection;
+#[path = "../connections.rs"]
+mod connections;
 #[path = "../hooks/lean/exec.rs"]
 mod exec;
 #[path = "../hooks/exit.rs"]

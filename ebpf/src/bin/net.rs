@@ -9,6 +9,8 @@ use aya_ebpf::maps::RingBuf;
 mod alone;
 #[path = "../hooks/connection.rs"]
 mod connection;
+#[path = "../connections.rs"]
+mod connections;
 #[path = "../hooks/dns.rs"]
 mod dns;
 #[path = "../hooks/udp.rs"]

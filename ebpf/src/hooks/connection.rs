@@ -7,12 +7,11 @@
 //! says so. A connection that never stood has no end: connect(2) told how it failed.
 
 use crate::NETWORK;
+use crate::connections::{self, Connection};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use core::mem::MaybeUninit;
-use hostward_abi::record::{ConnectionRecord, Header, connection_bit, kind};
+use hostward_abi::record::{ConnectionRecord, connection_bit, kind};
 use hostward_ebpf::kernel::socket::{self, Sock};
 use hostward_ebpf::kernel::{Current, Typed, task, tcp};
 use hostward_ebpf::{agent, out, record};
@@ -30,19 +29,6 @@ const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
 const NEW_SYN_RECV: i32 = 12;
 
-/// What is known of a connection that lives.
-#[repr(C)]
-struct Connection {
-    /// Whose it is, as a record's front.
-    owner: Header,
-    since_boot_ns: u64,
-    bits: u64,
-}
-
-/// By the socket's address. One that had to make room is told at its end as one of unknown owner and age.
-#[map]
-static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(32_768, 0);
-
 /// `TP_PROTO(const struct sock *sk, const int oldstate, const int newstate)`, include/trace/events/sock.h;
 /// since 4.16.
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -56,16 +42,17 @@ pub fn connection(ctx: BtfTracePointContext) -> i32 {
         }
         match new {
             SYN_SENT => note(sock, connection_bit::CLIENT),
-            ESTABLISHED => stands(sock),
+            ESTABLISHED => stands(sock, old),
             FIN_WAIT1 | LAST_ACK => closes(sock),
             CLOSE => {
-                if (old == ESTABLISHED || old == CLOSE_WAIT) && tcp::is_shut::<Typed>(sock) {
-                    closes(sock);
-                }
+                let known = connections::find(sock);
                 if !matches!(old, SYN_SENT | SYN_RECV | CLOSE | LISTEN | NEW_SYN_RECV) {
-                    ended(sock);
+                    let closes = (old == ESTABLISHED || old == CLOSE_WAIT) && tcp::is_shut::<Typed>(sock);
+                    ended(sock, known, closes);
                 }
-                let _ = CONNECTIONS.remove(sock.key());
+                if known.is_some() {
+                    connections::forget(sock);
+                }
             }
             _ => {}
         }
@@ -76,49 +63,62 @@ pub fn connection(ctx: BtfTracePointContext) -> i32 {
 /// The current task is the owner.
 #[inline(always)]
 unsafe fn note(sock: Sock, bits: u32) {
-    let mut value = MaybeUninit::<Connection>::uninit();
-    let noted = value.as_mut_ptr();
-    record::header::<Current>(&raw mut (*noted).owner, task::current(), kind::CONNECTION_END, 0);
-    (*noted).since_boot_ns = 0;
-    (*noted).bits = (bits | connection_bit::OWNER) as u64;
-    let _ = CONNECTIONS.insert(sock.key(), value.assume_init_ref(), 0);
+    if let Some(new) = connections::begin(sock) {
+        record::owner::<Current>(&raw mut (*new).owner, task::current());
+        (*new).bits = (bits | connection_bit::OWNER) as u64;
+    }
 }
 
 #[inline(always)]
-unsafe fn stands(sock: Sock) {
-    if let Some(known) = CONNECTIONS.get_ptr_mut(sock.key()) {
-        (*known).since_boot_ns = bpf_ktime_get_boot_ns();
-        (*known).bits |= connection_bit::SINCE as u64;
-        return;
-    }
-    // Made in an interrupt, before any process accepts it.
-    let mut value = MaybeUninit::<Connection>::uninit();
-    let noted = value.as_mut_ptr();
-    record::clear_header(&raw mut (*noted).owner);
-    (*noted).since_boot_ns = bpf_ktime_get_boot_ns();
-    (*noted).bits = (connection_bit::SINCE | connection_bit::SERVER) as u64;
-    let _ = CONNECTIONS.insert(sock.key(), value.assume_init_ref(), 0);
+unsafe fn stands(sock: Sock, old: i32) {
+    const CALLED: u64 = (connection_bit::CLIENT | connection_bit::OWNER) as u64;
+    let known = match connections::find(sock) {
+        // With its time too where programs of two agents share what they know, for a moment.
+        Some(known) if old == SYN_SENT && (*known).bits & CALLED == CALLED => known,
+        // Both ends called each other.
+        Some(known) if (*known).bits == CALLED => known,
+        // Made in an interrupt, before any process accepts it.
+        _ => {
+            let Some(new) = connections::begin(sock) else {
+                return;
+            };
+            (*new).bits = connection_bit::SERVER as u64;
+            new
+        }
+    };
+    (*known).since_boot_ns = bpf_ktime_get_boot_ns();
+    (*known).bits |= connection_bit::SINCE as u64;
 }
 
 /// The current task closes or shuts it down.
 #[inline(always)]
 unsafe fn closes(sock: Sock) {
-    let Some(known) = CONNECTIONS.get_ptr_mut(sock.key()) else {
+    let Some(known) = connections::find(sock) else {
         note(sock, 0);
         return;
     };
     if (*known).bits & connection_bit::OWNER as u64 == 0 {
-        record::header::<Current>(&raw mut (*known).owner, task::current(), kind::CONNECTION_END, 0);
+        record::owner::<Current>(&raw mut (*known).owner, task::current());
         (*known).bits |= connection_bit::OWNER as u64;
     }
 }
 
+/// `closes`: by the current task, just now.
 #[inline(always)]
-unsafe fn ended(sock: Sock) {
-    let known = CONNECTIONS.get_ptr(sock.key());
-    if let Some(known) = known
-        && agent::is((*known).owner.pid, (*known).owner.start_boot_ns)
-    {
+unsafe fn ended(sock: Sock, known: Option<*mut Connection>, closes: bool) {
+    let (mut bits, mut since_boot_ns, mut owner) = (0, 0, None);
+    if let Some(known) = known {
+        bits = (*known).bits as u32;
+        since_boot_ns = (*known).since_boot_ns;
+        if bits & connection_bit::OWNER != 0 {
+            owner = Some(&raw const (*known).owner);
+        }
+    }
+    let is_agents = match owner {
+        Some(owner) => agent::is((*owner).pid, (*owner).start_boot_ns),
+        None => closes && agent::is_current::<Current>(task::current),
+    };
+    if is_agents {
         return;
     }
     let Some(ticket) = out::attempt(kind::CONNECTION_END) else {
@@ -130,15 +130,13 @@ unsafe fn ended(sock: Sock) {
     };
     let record = entry.as_mut_ptr();
     let (header, body) = (&raw mut (*record).header, &raw mut (*record).body);
-    let mut bits = 0;
-    (*body).since_boot_ns = 0;
-    match known {
-        Some(known) => {
-            record::copy_header(&raw const (*known).owner, header);
-            (*body).since_boot_ns = (*known).since_boot_ns;
-            bits = (*known).bits as u32;
-        }
+    match owner {
+        Some(owner) => record::copy_header(owner, header),
         None => record::clear_header(header),
+    }
+    if closes && owner.is_none() {
+        record::owner::<Current>(header, task::current());
+        bits |= connection_bit::OWNER;
     }
     record::stamp(header, kind::CONNECTION_END, ticket.seq);
     (*header).len = size_of::<ConnectionRecord>() as u32;
@@ -154,6 +152,7 @@ unsafe fn ended(sock: Sock) {
         (*body).received_bytes = received;
         bits |= connection_bit::BYTES;
     }
+    (*body).since_boot_ns = since_boot_ns;
     (*body).bits = bits;
     (*body).reserved = 0;
     entry.submit(0);

@@ -110,7 +110,8 @@ unsafe fn question(packet: *mut __sk_buff) {
     }
     let mut owner = MaybeUninit::<Header>::uninit();
     let header = owner.as_mut_ptr();
-    record::header::<Probe>(header, task::probed(), kind::DNS_QUESTION, 0);
+    record::clear_header(header);
+    record::owner::<Probe>(header, task::probed());
     let cookie = bpf_get_socket_cookie(packet.cast());
     // The agent's own too: its answers are known by it.
     let _ = ASKERS.insert(&cookie, owner.assume_init_ref(), 0);

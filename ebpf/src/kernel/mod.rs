@@ -34,15 +34,33 @@ pub trait Access {
     /// `T` is plain data; `offset` is of the struct that `base` points to.
     unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T;
 
-    /// Writes the 16 bytes of the command name of `task` to `to`, which are zero.
+    /// Writes the 16 bytes of the command name of `task` to `to`.
     ///
     /// # Safety
-    /// `task` is one that `Self` may load from, `to` map or ring memory.
+    /// `task` is one that `Self` may load from, `to` map or ring memory, or on the stack.
     #[inline(always)]
-    unsafe fn comm(task: task::Task, to: *mut u8) {
-        // As a string, since old kernels leave parts of the former name behind its end.
-        aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(to.cast(), 16, task.comm().cast());
+    unsafe fn comm(task: task::Task, to: *mut u64) {
+        load_comm::<Self>(task, to);
     }
+}
+
+#[inline(always)]
+unsafe fn load_comm<A: Access + ?Sized>(task: task::Task, to: *mut u64) {
+    let (front, back): (u64, u64) = (A::load(task.comm(), 0), A::load(task.comm(), 8));
+    let (front, ended) = until_nul(front);
+    core::ptr::write_volatile(to, front);
+    core::ptr::write_volatile(to.add(1), until_nul(back).0 & !ended);
+}
+
+/// The bytes of `text` in front of its first NUL, as old kernels leave parts of the former name behind a name's end; and
+/// all ones if it has one. Without a branch, see [`crate::agent`].
+#[inline(always)]
+const fn until_nul(text: u64) -> (u64, u64) {
+    const LOW: u64 = u64::MAX / 255;
+    // The lowest bit that is set is the top one of the first NUL.
+    let nul = text.wrapping_sub(LOW) & !text & (LOW << 7);
+    let front = (nul & nul.wrapping_neg()) >> 7;
+    (text & front.wrapping_sub(1), ((nul | nul.wrapping_neg()) as i64 >> 63) as u64)
 }
 
 /// See the module's head.
@@ -72,6 +90,18 @@ impl Access for Probe {
         // The helper fills the buffer with zeros when it fails.
         value.assume_init()
     }
+
+    #[inline(always)]
+    unsafe fn comm(task: task::Task, to: *mut u64) {
+        if crate::setting!(loads) != 0 {
+            load_comm::<Self>(task, to);
+        } else {
+            // One call in place of two.
+            core::ptr::write_volatile(to, 0);
+            core::ptr::write_volatile(to.add(1), 0);
+            aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(to.cast(), 16, task.comm().cast());
+        }
+    }
 }
 
 impl Access for Direct {
@@ -79,18 +109,17 @@ impl Access for Direct {
     unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
         Typed::load(base, offset)
     }
-
-    /// That of the current task, which a child that it is just making has as well.
-    #[inline(always)]
-    unsafe fn comm(_: task::Task, to: *mut u8) {
-        aya_ebpf::helpers::generated::bpf_get_current_comm(to.cast(), 16);
-    }
 }
 
 impl Access for Current {
     #[inline(always)]
     unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
         if crate::setting!(typed) != 0 { Typed::load(base, offset) } else { Probe::load(base, offset) }
+    }
+
+    #[inline(always)]
+    unsafe fn comm(task: task::Task, to: *mut u64) {
+        if crate::setting!(typed) != 0 { Typed::comm(task, to) } else { Probe::comm(task, to) }
     }
 }
 

@@ -6,12 +6,15 @@ use hostward_event::{EventKind, KindSet, Text};
 use hostward_sensor::ProbeStatus;
 use rustix::net::{AddressFamily, Protocol, SocketType, ipproto};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::process::{Command, Stdio};
+
+/// Connections of a child that holds them until its input ends.
+const HELD: usize = 200;
 
 /// Runs a child to its end: the sensor leaves its own process out.
 fn child_with(address: &str, task: &str) -> u32 {
@@ -202,8 +205,52 @@ fn a_thousand_connections_at_once_are_told_or_said_to_be_lost() {
         let pairs: BTreeSet<_> = own.map(|end| (near(end), far(end))).collect();
         if ring.is_none() {
             assert_eq!((pairs.len(), lost), (2000, 0));
+            // So many that some share a place, of which nothing is to be seen.
+            for server in [false, true] {
+                let whole = |end: &&RawConnectionEnd| {
+                    end.owned && end.socket.server == server && end.duration_ns.is_some_and(|ns| ns > 0)
+                };
+                let own = events.iter().filter(|event| event.task.pid == pid).filter_map(end_of);
+                assert_eq!(own.filter(whole).count(), 1000, "server: {server}");
+            }
         }
     }
+}
+
+/// The kernel gives new sockets the addresses of those that are gone.
+#[test]
+fn what_an_unseen_end_left_behind_is_nobody_elses() {
+    if !can_observe("what_an_unseen_end_left_behind_is_nobody_elses") {
+        return;
+    }
+    let none = KernelPlan { kinds: KindSet::of(&[EventKind::Exec]), ..KernelPlan::default() };
+    let mut watch = Watch::new(&ends());
+    let mut unseen = crate::common::child("held", &[std::path::Path::new("127.0.0.1:0")]);
+    let mut made = String::new();
+    let mut said = BufReader::new(unseen.stdout.take().unwrap());
+    // Behind what the test harness says.
+    while !made.trim_end().ends_with("made") {
+        made.clear();
+        assert_ne!(said.read_line(&mut made).unwrap(), 0, "the child ended");
+    }
+    watch.sensor.apply(&none).unwrap();
+    let before = unseen.id();
+    drop(unseen.stdin.take());
+    said.read_to_string(&mut made).unwrap();
+    assert!(unseen.wait().unwrap().success());
+    watch.sensor.apply(&ends()).unwrap();
+
+    let pid = child_with("127.0.0.1:0", "held");
+    watch.exited(pid);
+    watch.made(EventKind::ConnectionEnd, 2 * HELD as u64);
+    let (events, ..) = watch.finish();
+    let of = |server: bool| {
+        let own = events.iter().filter(|event| event.task.pid == pid).filter_map(end_of);
+        own.filter(|end| end.owned && end.socket.server == server && end.duration_ns.is_some()).count()
+    };
+    assert_eq!((of(false), of(true)), (HELD, HELD));
+    let wrong = events.iter().filter(|event| event.task.pid == before && end_of(event).is_some()).count();
+    assert_eq!(wrong, 0, "ends of another's connections");
 }
 
 #[test]
@@ -308,6 +355,16 @@ pub(crate) fn child(task: &str) {
             let mut stream = TcpStream::connect(address()).unwrap();
             read(&mut stream, 2);
             stream.write_all(b"done").unwrap();
+        }
+        "held" => {
+            let listener = TcpListener::bind(address()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let all: Vec<_> = (0..HELD)
+                .map(|_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap().0))
+                .collect();
+            println!("made");
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            drop(all);
         }
         "thousand" => {
             let listener = TcpListener::bind(address()).unwrap();

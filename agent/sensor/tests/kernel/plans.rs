@@ -277,7 +277,7 @@ fn programs_stay_within_their_verifier_budget(sensor: &Sensor, ladder: &[ProbeSt
         ("close", 133_000),
         ("close_fentry", 133_000),
         ("connect", 35_500),
-        ("connection", 3_060),
+        ("connection", 5_900),
         ("connect_fexit", 35_500),
         ("connect_ia32", 35_500),
         ("cgroup_mkdir", 650),
