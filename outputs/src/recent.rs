@@ -9,9 +9,10 @@ use hostward_event::Event;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What the records of the events that one sink keeps take on disk at most: with its process, which other events may share,
-/// an event takes about as much in memory. Sinks share the events.
-const MAX_BYTES: usize = 4 << 20;
+/// What the records of the events that one sink keeps take on disk at most. In memory they take less: a record has the
+/// process and its ancestors, which events share. Sinks share the events. It is what comes in a tenth of a second of a
+/// storm, twice the time that telemetry waits for company.
+const MAX_BYTES: usize = 16 << 20;
 
 struct Kept {
     seq: u64,
