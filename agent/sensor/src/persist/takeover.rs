@@ -42,18 +42,23 @@ pub(super) fn take(set: &Set) -> Taken {
     let programs = detach(set);
     let mut taken = Taken::default();
     let dir = set.dir.display();
-    if !set.is_readable() {
-        taken.trouble = Some(format!(
-            "{dir} was of a version with other records: what it collected cannot be read and is lost"
-        ));
-    } else {
+    let is_readable = set.is_readable();
+    if is_readable {
         gone(&programs);
         if let Err(why) = read(set, &mut taken) {
             taken.trouble = Some(format!("{dir}: what it collected cannot be read and is lost: {why}"));
         }
+    } else {
+        taken.trouble = Some(format!(
+            "{dir} was of a version with other records: what it collected cannot be read and is lost"
+        ));
     }
     if let Err(why) = set.remove() {
         taken.trouble = Some(format!("{dir} cannot be removed: {why}; remove it by hand (rm -r {dir})"));
+    }
+    if !is_readable {
+        // They kill as long as they are there. What keeps them may have had other names, and is gone only now.
+        gone(&programs);
     }
     taken
 }
