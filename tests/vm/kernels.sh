@@ -25,8 +25,13 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
     ignored::an_ignored_program_is_not_told_but_its_start_and_end_are
     closes::a_written_file_is_told_once_by_its_last_close
     network::a_connection_ends_with_its_bytes network::an_accepted_connection_is_the_servers
-    persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached
-    persist_takeover::what_is_done_again_and_again_is_told_as_often_while_programs_are_taken_over'
+    persist_calls::the_next_agent_brings_its_plan_and_what_both_want_stays_attached'
+# Where a task is preempted in the middle of a program, the kernel skips that of the next one and counts it: of thousands of
+# events some are missed, so those that are to be told to the last are tried where nothing is.
+case $(uname -r) in
+5.10.* | 6.1.*) tests="$tests
+    persist_takeover::what_is_done_again_and_again_is_told_as_often_while_programs_are_taken_over" ;;
+esac
 case $(uname -r) in
 6.1.* | 6.12.*) tests="$tests
     persist_takeover::of_a_connection_that_stood_before_programs_are_taken_over_all_is_known
