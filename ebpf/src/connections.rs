@@ -15,10 +15,12 @@
 //! - *The map is full*: the one that was not looked at for longest makes room, and is told at its end as one of unknown owner
 //!   and age.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
-use hostward_abi::record::Header;
+use hostward_abi::record::{Header, connection_bit};
 use hostward_ebpf::kernel::socket::Sock;
+use hostward_ebpf::kernel::{Access, task};
 use hostward_ebpf::mem::add;
 use hostward_ebpf::{get, record, set};
 
@@ -74,7 +76,7 @@ pub unsafe fn find(sock: Sock) -> Option<*mut Connection> {
 /// # Safety
 /// As [`find`].
 #[inline(always)]
-pub unsafe fn begin(sock: Sock) -> Option<*mut Connection> {
+unsafe fn begin(sock: Sock) -> Option<*mut Connection> {
     let place = place(sock)?;
     if get!((*place).socket) == sock.key() || take(place, sock) {
         let connection = &raw mut (*place).connection;
@@ -107,6 +109,59 @@ unsafe fn clear(connection: *mut Connection) {
     record::clear_header(&raw mut (*connection).owner);
     (*connection).since_boot_ns = 0;
     (*connection).bits = 0;
+}
+
+/// The current task is the owner.
+///
+/// # Safety
+/// As [`find`], by what the current task does; `A` may load from it.
+#[inline(always)]
+pub unsafe fn note<A: Access>(sock: Sock, bits: u32) {
+    if let Some(new) = begin(sock) {
+        record::owner::<A>(&raw mut (*new).owner, task::current());
+        (*new).bits = (bits | connection_bit::OWNER) as u64;
+    }
+}
+
+/// It stands; `called`: from here, by whom [`note`] said.
+///
+/// # Safety
+/// As [`find`].
+#[inline(always)]
+pub unsafe fn stands(sock: Sock, called: bool) {
+    const CALLED: u64 = (connection_bit::CLIENT | connection_bit::OWNER) as u64;
+    let known = match find(sock) {
+        // With its time too where programs of two agents share what they know, for a moment.
+        Some(known) if called && (*known).bits & CALLED == CALLED => known,
+        // Both ends called each other.
+        Some(known) if (*known).bits == CALLED => known,
+        // Made in an interrupt, before any process accepts it.
+        _ => {
+            let Some(new) = begin(sock) else {
+                return;
+            };
+            (*new).bits = connection_bit::SERVER as u64;
+            new
+        }
+    };
+    (*known).since_boot_ns = bpf_ktime_get_boot_ns();
+    (*known).bits |= connection_bit::SINCE as u64;
+}
+
+/// The current task closes or shuts it down.
+///
+/// # Safety
+/// As [`note`].
+#[inline(always)]
+pub unsafe fn closes<A: Access>(sock: Sock) {
+    let Some(known) = find(sock) else {
+        note::<A>(sock, 0);
+        return;
+    };
+    if (*known).bits & connection_bit::OWNER as u64 == 0 {
+        record::owner::<A>(&raw mut (*known).owner, task::current());
+        (*known).bits |= connection_bit::OWNER as u64;
+    }
 }
 
 /// It ended.

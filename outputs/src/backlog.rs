@@ -107,7 +107,10 @@ impl Backlog {
     pub(crate) fn keep(&self, lane: Lane, seq: u64, event: &Arc<Event>, bytes: usize) {
         let mut inner = self.lock();
         if inner.condition.failing || inner.condition.done {
-            inner.recent.clear();
+            let recent = std::mem::take(&mut inner.recent);
+            // They may be thousands: nobody waits for the lock meanwhile.
+            drop(inner);
+            drop(recent);
         } else {
             inner.recent.keep(lane, seq, event, bytes);
         }

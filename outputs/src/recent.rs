@@ -56,11 +56,6 @@ impl Recent {
         }
         None
     }
-
-    /// Lets go of all.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@
 use crate::connections::{self, Connection};
 use crate::{BULK, Reads};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -50,10 +49,10 @@ pub fn connection(ctx: BtfTracePointContext) -> i32 {
         match new {
             SYN_SENT => {
                 begins(sock);
-                note(sock, connection_bit::CLIENT);
+                connections::note::<Reads>(sock, connection_bit::CLIENT);
             }
-            ESTABLISHED => stands(sock, old),
-            FIN_WAIT1 | LAST_ACK => closes(sock),
+            ESTABLISHED => connections::stands(sock, old == SYN_SENT),
+            FIN_WAIT1 | LAST_ACK => connections::closes::<Reads>(sock),
             CLOSE => {
                 let known = connections::find(sock);
                 if !matches!(old, SYN_SENT | SYN_RECV | CLOSE | LISTEN | NEW_SYN_RECV) {
@@ -95,49 +94,6 @@ pub fn begun() -> Option<*const SocketFacts> {
 #[inline(always)]
 pub fn forget() {
     let _ = BEGUN.remove(thread());
-}
-
-/// The current task is the owner.
-#[inline(always)]
-unsafe fn note(sock: Sock, bits: u32) {
-    if let Some(new) = connections::begin(sock) {
-        record::owner::<Reads>(&raw mut (*new).owner, task::current());
-        (*new).bits = (bits | connection_bit::OWNER) as u64;
-    }
-}
-
-#[inline(always)]
-unsafe fn stands(sock: Sock, old: i32) {
-    const CALLED: u64 = (connection_bit::CLIENT | connection_bit::OWNER) as u64;
-    let known = match connections::find(sock) {
-        // With its time too where programs of two agents share what they know, for a moment.
-        Some(known) if old == SYN_SENT && (*known).bits & CALLED == CALLED => known,
-        // Both ends called each other.
-        Some(known) if (*known).bits == CALLED => known,
-        // Made in an interrupt, before any process accepts it.
-        _ => {
-            let Some(new) = connections::begin(sock) else {
-                return;
-            };
-            (*new).bits = connection_bit::SERVER as u64;
-            new
-        }
-    };
-    (*known).since_boot_ns = bpf_ktime_get_boot_ns();
-    (*known).bits |= connection_bit::SINCE as u64;
-}
-
-/// The current task closes or shuts it down.
-#[inline(always)]
-unsafe fn closes(sock: Sock) {
-    let Some(known) = connections::find(sock) else {
-        note(sock, 0);
-        return;
-    };
-    if (*known).bits & connection_bit::OWNER as u64 == 0 {
-        record::owner::<Reads>(&raw mut (*known).owner, task::current());
-        (*known).bits |= connection_bit::OWNER as u64;
-    }
 }
 
 /// `closes`: by the current task, just now.
