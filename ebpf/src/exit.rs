@@ -2,11 +2,13 @@
 //! other calls nothing, else at the tracepoint of its exit, which puts every call of the host on the slow path.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_tail_call;
 use aya_ebpf::macros::{fexit, map};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use hostward_abi::record::header_flag;
 use hostward_ebpf::kernel::{regs, task};
+use hostward_ebpf::settings;
 
 /// A call that came to its end in the current task.
 #[derive(Clone, Copy)]
@@ -39,6 +41,7 @@ pub unsafe fn tracepoint(ctx: &TracePointContext) -> Exit {
 /// The context is of the return of a system call's function.
 #[inline(always)]
 pub unsafe fn function(ctx: &FExitContext) -> Exit {
+    stays_on_the_tasks_stack(ctx);
     let context = ctx.as_ptr().cast::<u8>();
     Exit {
         number: regs::of(task::current()).number(),
@@ -71,6 +74,19 @@ pub unsafe fn ia32(ctx: &FExitContext) -> Exit {
 static OPEN_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static CONNECT_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// In every program that is jumped to: a jump that is never taken.
+///
+/// Since 6.13 the kernel gives a long program one stack for each CPU in place of the task's, as it runs a program once at a
+/// time there. It looks at that where a program is attached, and not at what it jumps to. So two programs that jump to
+/// one, of tasks of which one was preempted, shared a stack, and the kernel went by addresses that the other had left there
+/// (an oops on 7.2). A program that has a jump itself keeps the task's stack.
+#[inline(always)]
+unsafe fn stays_on_the_tasks_stack(ctx: &FExitContext) {
+    if settings::read(&settings::NEVER) != 0 {
+        bpf_tail_call(ctx.as_ptr(), core::ptr::null_mut(), 0);
+    }
+}
+
 /// At the functions of open, openat, openat2 and creat.
 #[fexit]
 pub fn open_return(ctx: FExitContext) -> i32 {

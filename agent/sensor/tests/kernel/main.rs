@@ -19,6 +19,7 @@ mod persist_calls;
 mod persist_kinds;
 mod persist_takeover;
 mod plans;
+mod preempted;
 mod process;
 mod programs;
 mod scopes;
@@ -43,6 +44,7 @@ fn child() {
         persist_kinds::child(&task);
         persist_takeover::child(&task);
         plans::child(&task);
+        preempted::child(&task);
         process::child(&task);
         uring::child(&task);
     }
