@@ -1,7 +1,9 @@
 //! Blocks: records in memory, their payload, their place in a file. Layout: `docs/specs/spool.md` §3.
 
 use super::bytes::{Fields, Put, Seed, len32, len64, size};
+use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
+use zstd::bulk::Decompressor;
 use zstd::dict::DecoderDictionary;
 
 /// Sinks that a spool serves at most: one bit each.
@@ -283,16 +285,31 @@ pub(crate) fn roster_block(first_seq: u64, roster: Vec<u8>) -> Packed {
     Packed { head, stored: roster }
 }
 
+thread_local! {
+    /// With and without the dictionary, made when first needed: making one takes longer than most blocks do.
+    static UNPACKERS: RefCell<[Option<Decompressor<'static>>; 2]> = const { RefCell::new([None, None]) };
+}
+
 /// The raw payload. None: it is not what the header says.
 pub(crate) fn unpack(head: &Head, stored: &[u8]) -> Option<Arc<[u8]>> {
     let raw_len = size(head.raw_len.min(MAX_RAW));
+    let decompress = |has_dictionary: bool| {
+        UNPACKERS.with_borrow_mut(|[with, without]| {
+            let (kept, make): (_, fn() -> _) = if has_dictionary {
+                (with, || Decompressor::with_prepared_dictionary(&DECODER_1))
+            } else {
+                (without, Decompressor::new)
+            };
+            if kept.is_none() {
+                *kept = make().ok();
+            }
+            kept.as_mut()?.decompress(stored, raw_len).ok()
+        })
+    };
     let raw = match head.codec {
         Codec::None => stored.to_vec(),
-        Codec::Zstd => zstd::bulk::Decompressor::new().ok()?.decompress(stored, raw_len).ok()?,
-        Codec::ZstdDictionary => {
-            let mut decompressor = zstd::bulk::Decompressor::with_prepared_dictionary(&DECODER_1).ok()?;
-            decompressor.decompress(stored, raw_len).ok()?
-        }
+        Codec::Zstd => decompress(false)?,
+        Codec::ZstdDictionary => decompress(true)?,
     };
     (raw.len() == raw_len).then(|| raw.into())
 }
