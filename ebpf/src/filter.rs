@@ -45,12 +45,21 @@ impl Filter {
         self.0.all & class != 0
     }
 
+    /// False: no open is wanted at or below this name.
+    ///
+    /// # Safety
+    /// In a program.
+    #[inline(always)]
+    pub unsafe fn may_want_name(self, name: [u64; 2]) -> bool {
+        let bit = name_bit(name);
+        let word = *(&raw const self.0.bloom).cast::<u64>().add((bit >> 6) as usize);
+        word >> (bit & 63) & 1 != 0
+    }
+
     /// An open of one of these classes is wanted at or below this name.
     #[inline(always)]
     unsafe fn wants_name(self, name: [u64; 2], class: u32) -> bool {
-        let bit = name_bit(name);
-        let word = *(&raw const self.0.bloom).cast::<u64>().add((bit >> 6) as usize);
-        if word >> (bit & 63) & 1 == 0 {
+        if !self.may_want_name(name) {
             return false;
         }
         match NAMES.get(name) {

@@ -19,7 +19,7 @@ bad=0
 # Attaching to all functions takes the emulated machine long, so not all of the tests run here, and some on one kernel.
 tests='paths::paths_of_calls_are_those_that_the_kernel_used
     plans::the_ladder_tells_what_is_attached_within_its_verifier_budget catalogue::every_call_of_the_table_is_told
-    calls::opens_are_told_with_flags_result_and_file
+    calls::opens_are_told_with_flags_result_and_file names::opens_are_told_by_the_names_on_their_way_up
     preempted::calls_of_tasks_that_preempt_each_other_are_told_apart
     calls::connects_are_told_with_addresses_and_result
     ia32::calls_of_i386_are_told_as_the_machines_own
@@ -31,6 +31,7 @@ tests='paths::paths_of_calls_are_those_that_the_kernel_used
 # events some are missed, so those that are to be told to the last are tried where nothing is.
 case $(uname -r) in
 5.10.* | 6.1.*) tests="$tests
+    names::an_open_is_told_though_another_thread_closes_it_meanwhile
     persist_takeover::what_is_done_again_and_again_is_told_as_often_while_programs_are_taken_over" ;;
 esac
 case $(uname -r) in

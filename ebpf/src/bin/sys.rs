@@ -18,6 +18,8 @@ mod exit;
 mod filter;
 #[path = "../ignore.rs"]
 mod ignore;
+#[path = "../look.rs"]
+mod look;
 #[path = "../hooks/open.rs"]
 mod open;
 #[path = "../hooks/resolved.rs"]

@@ -9,6 +9,7 @@ use crate::BULK;
 use crate::exit::{self, Exit};
 use crate::filter::{Filter, TEXT_AT};
 use crate::ignore;
+use crate::look;
 use crate::sample;
 use crate::uring::Asked;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
@@ -80,12 +81,18 @@ pub fn open_ia32(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 unsafe fn returned(exit: Exit) {
-    if agent::is_current::<Current>(task::current) {
-        return;
-    }
     let Some(filter) = Filter::load() else {
         return;
     };
+    // Before anything else is asked, as each call of a helper takes as long as a name of the path.
+    let by_path =
+        setting!(loads) != 0 && exit.result >= 0 && !filter.wants_all(open_class::READ | open_class::WRITE);
+    if by_path && look::is_unwanted(task::current(), exit.result as u32) {
+        return;
+    }
+    if agent::is_current::<Current>(task::current) {
+        return;
+    }
     let task = task::current();
     let request = request(task, exit.number, exit.result);
     let class = class(request);
@@ -212,7 +219,8 @@ unsafe fn seen<const COPIED: bool>(
         false
     } else if filter.wants_all(class) {
         true
-    } else if failed | !request.has_file {
+    } else if file.0.is_null() {
+        // Also one that another thread closed before we looked: it may have a copy of the descriptor.
         argument = record::append_argument::<COPIED>(slot, request.path);
         filter.wants_text(slot, TEXT_AT as u64, class)
             || (is_relative(slot) && filter.wants_location(slot, base(task, request), root, class))
@@ -288,7 +296,6 @@ unsafe fn collect(
             bits |= open_bit::BASE | if cut { open_bit::BASE_CUT } else { 0 };
         }
     }
-    // Null too when another thread closed the descriptor before we looked.
     if !file.0.is_null() {
         file.inode::<Probe>().fill::<Probe>(&raw mut (*body).inode);
         let (bytes, cut) = path::append(slot, file.probe_location(), root);

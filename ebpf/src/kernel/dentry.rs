@@ -2,6 +2,7 @@
 
 use super::{Access, Probe, words};
 use crate::off;
+use core::mem::offset_of;
 
 /// A place in the file tree: `struct path`.
 #[derive(Clone, Copy)]
@@ -112,14 +113,40 @@ impl Link {
         } else {
             Probe::load(self.name() as *const u8, 0)
         };
-        // What stands behind the name is left over from other names.
-        if len >= 16 {
-            words
-        } else if len >= 8 {
-            [words[0], words[1] & ((1 << ((len & 7) * 8)) - 1)]
-        } else {
-            [words[0] & ((1 << ((len & 7) * 8)) - 1), 0]
-        }
+        cut_key(words, len)
+    }
+}
+
+/// A name's first 16 bytes without what stands behind the name, which is left over from other names.
+#[inline(always)]
+const fn cut_key(words: [u64; 2], len: u32) -> [u64; 2] {
+    if len >= 16 {
+        words
+    } else if len >= 8 {
+        [words[0], words[1] & ((1 << ((len & 7) * 8)) - 1)]
+    } else {
+        [words[0] & ((1 << ((len & 7) * 8)) - 1), 0]
+    }
+}
+
+/// A dentry whose fields are loaded where they lie.
+#[derive(Clone, Copy)]
+pub struct Entry(pub u64);
+
+#[expect(clippy::missing_safety_doc, reason = "all: self is the address of a dentry")]
+impl Entry {
+    /// As [`Link::parent`].
+    #[inline(always)]
+    pub unsafe fn parent(self) -> u64 {
+        Probe::load(self.0 as *const u8, off!(dentry_parent))
+    }
+
+    /// As [`Link::name_key`].
+    #[inline(always)]
+    pub unsafe fn name_key(self) -> [u64; 2] {
+        let name: *const u8 = Probe::load(self.0 as *const u8, off!(dentry_name));
+        let len = Probe::load(self.0 as *const u8, off!(dentry_name_len));
+        cut_key([Probe::load(name, 0), Probe::load(name, 8)], len)
     }
 }
 
@@ -148,7 +175,31 @@ pub struct MountLink {
     pub root: u64,
 }
 
+#[expect(clippy::missing_safety_doc, reason = "all: what is read is the address of a mount, or gives zero")]
 impl MountLink {
+    /// Its `parent`, by itself.
+    #[inline(always)]
+    pub unsafe fn parent_of(mount: u64) -> u64 {
+        Self::one::<{ offset_of!(Self, parent) as u32 }>(mount)
+    }
+
+    /// Its `mountpoint`, by itself.
+    #[inline(always)]
+    pub unsafe fn mountpoint_of(mount: u64) -> u64 {
+        Self::one::<{ offset_of!(Self, mountpoint) as u32 }>(mount)
+    }
+
+    /// Its `root`, by itself.
+    #[inline(always)]
+    pub unsafe fn root_of(mount: u64) -> u64 {
+        Self::one::<{ offset_of!(Self, root) as u32 }>(mount)
+    }
+
+    #[inline(always)]
+    unsafe fn one<const AT: u32>(mount: u64) -> u64 {
+        Probe::load(mount as *const u8, off!(mount_parent) + AT)
+    }
+
     /// Copies that of `mount` to `to`; zeros when it cannot be read.
     ///
     /// # Safety

@@ -12,6 +12,7 @@ mod datagrams;
 mod ia32;
 mod ignored;
 mod lean;
+mod names;
 mod network;
 mod paths;
 mod persist;
@@ -37,6 +38,7 @@ fn child() {
         #[cfg(target_arch = "x86_64")]
         ia32::child(&task);
         ignored::child_does(&task);
+        names::child(&task);
         network::child(&task);
         paths::child(&task);
         persist::child(&task);

@@ -298,7 +298,7 @@ fn stacked() -> bool {
     mount("overlay", "stack/merged", "overlay", MountFlags::empty(), Some(options)).is_ok()
 }
 
-fn private_mounts() {
+pub(crate) fn private_mounts() {
     #[expect(unsafe_code, reason = "unshare of the mount namespace has no safe wrapper")]
     // SAFETY: affects this single-purpose process only.
     unsafe {

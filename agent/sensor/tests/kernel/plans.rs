@@ -290,9 +290,9 @@ fn programs_stay_within_their_verifier_budget(sensor: &Sensor, ladder: &[ProbeSt
         ("exec", 34_600),
         ("exit", 650),
         ("fork", 410),
-        ("open", 170_600),
-        ("open_fexit", 170_600),
-        ("open_ia32", 170_600),
+        ("open", 183_500),
+        ("open_fexit", 183_500),
+        ("open_ia32", 183_500),
         ("uring_complete", 137_400),
         ("uring_submit", 135_900),
     ]);
