@@ -74,6 +74,10 @@ pub unsafe fn ia32(ctx: &FExitContext) -> Exit {
 static OPEN_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static CONNECT_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// Zero, which the verifier knows and LLVM does not.
+#[unsafe(no_mangle)]
+static NEVER: u32 = 0;
+
 /// In every program that is jumped to: a jump that is never taken.
 ///
 /// Since 6.13 the kernel gives a long program one stack for each CPU in place of the task's, as it runs a program once at a
@@ -82,7 +86,7 @@ static CONNECT_FEXIT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// (an oops on 7.2). A program that has a jump itself keeps the task's stack.
 #[inline(always)]
 unsafe fn stays_on_the_tasks_stack(ctx: &FExitContext) {
-    if settings::read(&settings::NEVER) != 0 {
+    if settings::read(&NEVER) != 0 {
         bpf_tail_call(ctx.as_ptr(), core::ptr::null_mut(), 0);
     }
 }

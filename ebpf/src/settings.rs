@@ -24,10 +24,6 @@ pub static SETTINGS: Settings = Settings {
     has_idmaps: 0,
 };
 
-/// Zero, which the verifier knows and LLVM does not.
-#[unsafe(no_mangle)]
-pub static NEVER: u32 = 0;
-
 /// Reads one word of a global. Volatile, because the value in the object is not the one that runs;
 /// the verifier folds it into a constant, which makes pointer arithmetic with it acceptable.
 #[inline(always)]
