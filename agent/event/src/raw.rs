@@ -354,9 +354,10 @@ pub struct RawOpen {
     pub arg: Text,
     /// Where a relative `arg` starts; empty when `arg` is absolute or the directory is unknown.
     pub base: Text,
-    /// Path of the file that was opened, walked by the kernel's own tree; empty when it failed.
+    /// Path of the file that was opened, walked by the kernel's own tree; empty when it failed, or when the descriptor was
+    /// closed before it was looked at.
     pub path: Text,
-    /// The file; all zero when it failed.
+    /// The file; all zero as `path` is empty.
     pub inode: Inode,
     /// The call created the file (FMODE_CREATED).
     pub created: bool,

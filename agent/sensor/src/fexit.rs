@@ -7,6 +7,10 @@
 //! A trampoline's program is bound to its function when it is loaded. The programs that do the work take the verifier
 //! long, so each is loaded once and put into a table, and what is attached to a function is a jump into the table. One
 //! object's jump is loaded, attached and let go again for function after function; the link keeps it alive.
+//!
+//! # What it does not see
+//! Whenever a program comes to a function or goes, whoever's it is, the kernel makes that function's trampoline anew and lets
+//! calls that are under way return past all programs (`bpf_tramp_image_put`, kernel/bpf/trampoline.c). Nothing counts them.
 
 use crate::error::{chain, program_refusal};
 use crate::load::patiently;

@@ -105,8 +105,8 @@ pub(crate) fn child(task: &str) {
     }
 }
 
-#[expect(unsafe_code, reason = "a descriptor that another thread closes is nobody's to own")]
 /// Opens a file again and again while another thread closes whatever has its descriptor.
+#[expect(unsafe_code, reason = "a descriptor that another thread closes is nobody's to own")]
 fn closed() {
     let path = argument(0).join(WANTED);
     fs::write(&path, "x").unwrap();
